@@ -1,0 +1,170 @@
+"""A DAG compiled for execution.
+
+A plan is immutable and named by the hash of all it contains, code versions included, so that
+executors may keep plans for ever and a re-registered function simply makes another plan.
+
+The unit of execution is the *segment*: a maximal linear stretch of steps. A segment runs on one
+executor from head to tail and hands values on in memory; only its head may have several inputs
+and only its tail several outputs. (Function fusion of linear stretches: Sreekanti et al.,
+"Optimizing Prediction Serving on Low-Latency Serverless Dataflow", 2020, section 4.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgpack
+
+from cloudburst.core.dag import Dag
+
+
+class FunctionInfo(NamedTuple):
+    """What the cluster knows of a registered function, besides its code."""
+
+    name: str
+    version: str
+    is_class: bool
+
+
+class PlanStep(NamedTuple):
+    """One step: its name, and the function and code version it runs."""
+
+    name: str
+    function: str
+    version: str
+    is_class: bool
+
+
+class Edge(NamedTuple):
+    """Where a segment's value goes: which segment, and which of its head's inputs."""
+
+    segment: int
+    position: int
+
+
+class Segment(NamedTuple):
+    """A linear stretch of steps (indices into ``Plan.steps``)."""
+
+    steps: tuple[int, ...]
+    inputs: int
+    parents: tuple[int, ...]
+    outputs: tuple[Edge, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A compiled DAG. ``dag`` is empty for a lone function."""
+
+    id: str
+    dag: str
+    steps: tuple[PlanStep, ...]
+    segments: tuple[Segment, ...]
+    step_index: dict[str, int]
+    segment_of: tuple[int, ...]
+
+    @property
+    def sink(self) -> int:
+        """The last segment in topological order, which is the one whose value is the result."""
+        return len(self.segments) - 1
+
+
+def compile_dag(dag: Dag, functions: Mapping[str, FunctionInfo]) -> Plan:
+    """Compile a validated DAG against the functions as they are registered now."""
+    steps = tuple(_plan_step(name, functions[function]) for name, function in dag.steps)
+    index = {step.name: number for number, step in enumerate(steps)}
+    edges = [(index[source], index[target]) for source, target in dag.edges]
+    return _build(dag.name, steps, _segments(len(steps), edges))
+
+
+def compile_function(function: FunctionInfo) -> Plan:
+    """The plan of a lone function: one step that bears the function's name."""
+    return _build("", (_plan_step(function.name, function),), (Segment((0,), 0, (), ()),))
+
+
+def pack_plan(plan: Plan) -> bytes:
+    """The plan as stored in the KVS."""
+    packed: bytes = msgpack.packb((plan.dag, plan.steps, plan.segments))
+    return packed
+
+
+def unpack_plan(blob: bytes) -> Plan:
+    """The inverse of `pack_plan`."""
+    dag, steps, segments = msgpack.unpackb(blob, use_list=False)
+    return _build(
+        dag,
+        tuple(PlanStep(*step) for step in steps),
+        tuple(
+            Segment(members, inputs, parents, tuple(Edge(*edge) for edge in outputs))
+            for members, inputs, parents, outputs in segments
+        ),
+    )
+
+
+def _plan_step(name: str, function: FunctionInfo) -> PlanStep:
+    return PlanStep(name, function.name, function.version, function.is_class)
+
+
+def _build(dag: str, steps: tuple[PlanStep, ...], segments: tuple[Segment, ...]) -> Plan:
+    digest = hashlib.blake2b(msgpack.packb((dag, steps, segments)), digest_size=12)
+    owner = {step: number for number, segment in enumerate(segments) for step in segment.steps}
+    return Plan(
+        id=digest.hexdigest(),
+        dag=dag,
+        steps=steps,
+        segments=segments,
+        step_index={step.name: number for number, step in enumerate(steps)},
+        segment_of=tuple(owner[number] for number in range(len(steps))),
+    )
+
+
+def _segments(count: int, edges: list[tuple[int, int]]) -> tuple[Segment, ...]:
+    parents: dict[int, list[int]] = defaultdict(list)
+    children: dict[int, list[int]] = defaultdict(list)
+    for source, target in edges:
+        parents[target].append(source)
+        children[source].append(target)
+
+    def continues(step: int) -> bool:
+        return len(parents[step]) == 1 and len(children[parents[step][0]]) == 1
+
+    chains = []
+    for head in _topological(count, parents, children):
+        if continues(head):
+            continue
+        chain = [head]
+        while len(children[chain[-1]]) == 1 and continues(children[chain[-1]][0]):
+            chain.append(children[chain[-1]][0])
+        chains.append(tuple(chain))
+
+    number_of_head = {chain[0]: number for number, chain in enumerate(chains)}
+    number_of_tail = {chain[-1]: number for number, chain in enumerate(chains)}
+    return tuple(
+        Segment(
+            steps=chain,
+            inputs=len(parents[chain[0]]),
+            parents=tuple(number_of_tail[parent] for parent in parents[chain[0]]),
+            outputs=tuple(
+                Edge(number_of_head[child], parents[child].index(chain[-1]))
+                for child in children[chain[-1]]
+            ),
+        )
+        for chain in chains
+    )
+
+
+def _topological(
+    count: int, parents: dict[int, list[int]], children: dict[int, list[int]]
+) -> list[int]:
+    """Kahn's algorithm; the single sink comes last because everything leads to it."""
+    missing = [len(parents[step]) for step in range(count)]
+    order = [step for step in range(count) if missing[step] == 0]
+    for step in order:
+        for child in children[step]:
+            missing[child] -= 1
+            if missing[child] == 0:
+                order.append(child)
+    return order

@@ -1,0 +1,132 @@
+"""Messages to frames and back.
+
+The first frame is a msgpack array ``[tag, field, ...]``; a message's payload follows it as
+frames of their own, so that nobody needs to copy or open a value to forward it.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from typing import Any, TypeAlias, get_args, get_origin
+
+import msgpack
+
+from cloudburst.core.messages import Buffer, Frames, Message, RunContext
+from cloudburst.errors import ProtocolError
+
+MAX_HEADER = 16 * 1024 * 1024
+MAX_FRAMES = 100_000
+
+Check: TypeAlias = Callable[[Any], bool]
+
+_pack = msgpack.Packer(autoreset=True).pack
+_KINDS: tuple[type[Any], ...] = get_args(Message)
+
+
+def _header_hints(kind: type[Any]) -> list[Any]:
+    hints = typing.get_type_hints(kind)
+    return [int, *(hints[name] for name in kind._fields if name != "frames")]
+
+
+def _header_types(kind: type[Any]) -> tuple[type, ...]:
+    return tuple(get_origin(hint) or hint for hint in _header_hints(kind))
+
+
+def _checker(hint: Any) -> Check:
+    """A function that says whether a value fits the annotation, as fast as Python can."""
+    items = get_args(hint)
+    if get_origin(hint) is not tuple:
+        return lambda value: type(value) is hint
+    if items[-1] is not Ellipsis:
+        exact = tuple(get_origin(item) or item for item in items)
+        return lambda value: type(value) is tuple and tuple(map(type, value)) == exact
+    if get_origin(items[0]) is not tuple:
+        only = {items[0]}
+        return lambda value: type(value) is tuple and only.issuperset(map(type, value))
+    fits = _checker(items[0])
+    return lambda value: type(value) is tuple and all(map(fits, value))
+
+
+def _nested(kind: type[Any]) -> tuple[tuple[int, Check], ...]:
+    """The fields that are tuples: comparing types says nothing of their items."""
+    hints = enumerate(_header_hints(kind))
+    return tuple((number, _checker(hint)) for number, hint in hints if get_origin(hint) is tuple)
+
+
+_TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}
+_TYPES = tuple(_header_types(kind) for kind in _KINDS)
+_NESTED = tuple(_nested(kind) for kind in _KINDS)
+_HAS_FRAMES = tuple("frames" in kind._fields for kind in _KINDS)
+_CONTEXT_TYPES = _header_types(RunContext)[1:]
+_CONTEXT_NESTED = _nested(RunContext)
+
+
+def encode(message: Message) -> list[Buffer]:
+    """The frames of a message; its payload frames are passed through, not copied."""
+    tag = _TAGS[type(message)]
+    if _HAS_FRAMES[tag]:
+        payload: Any = message[-1]
+        return [_pack((tag, *message[:-1])), *payload]
+    return [_pack((tag, *message))]
+
+
+def decode(frames: Frames) -> Message:
+    """The message that `encode` made these frames of.
+
+    Only the header is read: its size, the number of fields and the type of each are checked.
+
+    Raises:
+        ProtocolError: they are not a message of this protocol.
+    """
+    header = _unpack(frames)
+    if type(header) is not tuple or not header or type(header[0]) is not int:
+        raise ProtocolError("a message's header is not an array that begins with a tag")
+    tag = header[0]
+    if not 0 <= tag < len(_KINDS):
+        raise ProtocolError(f"there is no message with tag {tag}")
+    kind = _KINDS[tag]
+    if tuple(map(type, header)) != _TYPES[tag]:
+        raise ProtocolError(f"the fields of a {kind.__name__} have other types or number")
+    for number, fits in _NESTED[tag]:
+        if not fits(header[number]):
+            raise ProtocolError(f"field {number} of a {kind.__name__} has items of other types")
+    message: Message
+    if _HAS_FRAMES[tag]:
+        message = kind(*header[1:], frames[1:])
+    elif len(frames) == 1:
+        message = kind(*header[1:])
+    else:
+        raise ProtocolError(f"a {kind.__name__} has no payload, but {len(frames) - 1} frames came")
+    return message
+
+
+def pack_context(context: RunContext) -> bytes:
+    """A run's context as it travels inside `Start` and `Trigger`."""
+    packed: bytes = _pack(context)
+    return packed
+
+
+def unpack_context(blob: bytes) -> RunContext:
+    """The inverse of `pack_context`.
+
+    Raises:
+        ProtocolError: the bytes are not a context.
+    """
+    fields = _unpack([blob])
+    if type(fields) is not tuple or tuple(map(type, fields)) != _CONTEXT_TYPES:
+        raise ProtocolError("a run's context has other types or number of fields")
+    if not all(fits(fields[number - 1]) for number, fits in _CONTEXT_NESTED):
+        raise ProtocolError("a run's context has items of other types")
+    return RunContext(*fields)
+
+
+def _unpack(frames: Frames) -> object:
+    if not frames or len(frames) > MAX_FRAMES:
+        raise ProtocolError(f"a message has 1 to {MAX_FRAMES} frames, not {len(frames)}")
+    if len(frames[0]) > MAX_HEADER:
+        raise ProtocolError(f"a message's header has at most {MAX_HEADER} bytes")
+    try:
+        return msgpack.unpackb(frames[0], use_list=False)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise ProtocolError(f"a message's header is not msgpack: {error}") from None

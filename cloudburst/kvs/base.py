@@ -1,0 +1,165 @@
+"""What Cloudburst asks of a key-value store: a few operations as data, and one verb.
+
+Operations are values so that the pure scheduler state can ask for them, a turn's worth of them
+travels in one pipeline, and every store is tested by the same suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from cloudburst.core.messages import Buffer
+
+
+class Get(NamedTuple):
+    """-> the value, or None."""
+
+    key: str
+
+
+class Put(NamedTuple):
+    """-> None. ``ttl`` in seconds; 0 keeps the value for ever."""
+
+    key: str
+    value: Buffer
+    ttl: float = 0.0
+
+
+class PutIfAbsent(NamedTuple):
+    """-> whether this call stored it."""
+
+    key: str
+    value: Buffer
+    ttl: float = 0.0
+
+
+class Delete(NamedTuple):
+    """-> whether there was something to delete."""
+
+    key: str
+
+
+class GetFields(NamedTuple):
+    """-> the fields of a record (a hash); empty if there is none."""
+
+    key: str
+
+
+class SetFields(NamedTuple):
+    """-> None."""
+
+    key: str
+    fields: Mapping[str, Buffer]
+
+
+class DropField(NamedTuple):
+    """-> whether there was such a field."""
+
+    key: str
+    field: str
+
+
+class Append(NamedTuple):
+    """-> None. Adds to a list that expires ``ttl`` seconds after its last change."""
+
+    key: str
+    value: Buffer
+    ttl: float
+
+
+class TakeAll(NamedTuple):
+    """-> all items of a list, oldest first; the list is empty afterwards."""
+
+    key: str
+
+
+class AddMember(NamedTuple):
+    """-> None. Adds to a set."""
+
+    key: str
+    member: str
+
+
+class DropMember(NamedTuple):
+    """-> None. Removes from a set."""
+
+    key: str
+    member: str
+
+
+class Members(NamedTuple):
+    """-> the members of a set, sorted."""
+
+    key: str
+
+
+class RecordRun(NamedTuple):
+    """Create or advance a run's record, unless it has ended. -> whether the run is open.
+
+    ``state`` is PENDING or RUNNING. The first record of a run keeps ``call``, from which a
+    restarted scheduler can start it again; later ones leave it as it is (an empty ``call``).
+    Time ``accepted`` is noted by the first record, ``started`` by the first that says RUNNING;
+    times are the store's, in seconds since the epoch. The record expires ``ttl`` seconds after
+    its last change.
+    """
+
+    run_id: str
+    state: str
+    epoch: int
+    target: str
+    executor: str
+    call: Buffer
+    ttl: float
+
+
+class CommitRun(NamedTuple):
+    """Store a run's result and close its record. -> whether this was the first commit.
+
+    ``state`` is SUCCEEDED or FAILED. Only the first commit of a run changes anything; it also
+    stores the result under ``output_key`` unless that is empty, and drops the record's call.
+    """
+
+    run_id: str
+    state: str
+    epoch: int
+    executor: str
+    reason: str
+    result: Buffer
+    output_key: str
+    ttl: float
+
+
+Operation: TypeAlias = (
+    Get
+    | Put
+    | PutIfAbsent
+    | Delete
+    | GetFields
+    | SetFields
+    | DropField
+    | Append
+    | TakeAll
+    | AddMember
+    | DropMember
+    | Members
+    | RecordRun
+    | CommitRun
+)
+
+
+class KeyValueStore(Protocol):
+    """A store that carries out operations."""
+
+    def execute(self, operations: Sequence[Operation]) -> list[Any]:
+        """Carry out operations in order and return what each one returns.
+
+        Args:
+            operations: sent together, in one round trip; not a transaction.
+
+        Raises:
+            KVSUnavailable: the store did not answer, or refused.
+        """
+
+    def close(self) -> None:
+        """Give back the connection. Closing twice is harmless."""
