@@ -1,0 +1,136 @@
+"""What each process is told at its start: one frozen dataclass per process.
+
+A configuration travels to a child process as JSON (`to_json`, `from_json`), so that a process
+started by hand and one started by another are told the same things in the same words.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Self
+
+from cloudburst.errors import UsageError
+
+DEFAULT_PORT = 7480
+DAY = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Config:
+    def to_json(self) -> str:
+        """The configuration as one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `to_json`.
+
+        Raises:
+            UsageError: the text is not JSON or has fields this configuration does not know.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"the configuration is not JSON: {error}") from None
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise UsageError(f"{cls.__name__} has no {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerConfig(_Config):
+    """The scheduler.
+
+    Attributes:
+        address: where to bind, as ZeroMQ writes it: ``tcp://0.0.0.0:7480``, ``ipc://path``.
+        kvs_url: the key-value store; told to every client.
+        max_waiting: runs that may wait for an executor; one more is refused as `Overloaded`.
+        host_timeout: seconds without a heartbeat after which a host is lost.
+        result_ttl: seconds that results and run records are kept.
+    """
+
+    address: str
+    kvs_url: str
+    max_waiting: int = 10_000
+    host_timeout: float = 3.0
+    result_ttl: float = DAY
+
+
+@dataclass(frozen=True, slots=True)
+class HostConfig(_Config):
+    """A host and its executors.
+
+    Attributes:
+        scheduler: address of the scheduler.
+        kvs_url: the key-value store.
+        bind: where executors bind: ``ipc:///directory`` (a socket each in it) or ``tcp://ip``
+            (a free port each).
+        executors: how many to keep running.
+        start_method: ``fork`` from a warm zygote, or ``spawn`` a fresh interpreter each, where
+            forking is not safe.
+    """
+
+    scheduler: str
+    kvs_url: str
+    bind: str
+    executors: int
+    start_method: str = "spawn" if sys.platform == "darwin" else "fork"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorConfig(_Config):
+    """One executor.
+
+    Attributes:
+        name: unique in the cluster and never used again.
+        host: name of the host it belongs to.
+        scheduler: address of the scheduler.
+        kvs_url: the key-value store.
+        bind: as in `HostConfig`.
+        instance_idle: seconds after which an unused class instance of a DAG is let go.
+    """
+
+    name: str
+    host: str
+    scheduler: str
+    kvs_url: str
+    bind: str
+    instance_idle: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalConfig(_Config):
+    """A cluster on this machine.
+
+    Attributes:
+        directory: its private run directory.
+        executors: how many to run.
+        kvs_url: an external key-value store, or "" for the embedded one.
+        data_dir: where the embedded store keeps its data, or "" to keep it in memory only.
+    """
+
+    directory: str
+    executors: int
+    kvs_url: str = ""
+    data_dir: str = ""
+
+
+def default_executors() -> int:
+    """As many executors as this process may use cores, and at least two."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(2, usable or 2)
+
+
+def run_root() -> Path:
+    """The folder in which this user's local clusters have their run directories.
+
+    ``CLOUDBURST_RUN_DIR`` moves it; two folders are two separate worlds.
+    """
+    chosen = os.environ.get("CLOUDBURST_RUN_DIR")
+    return Path(chosen) if chosen else Path(tempfile.gettempdir()) / f"cloudburst-{os.getuid()}"
