@@ -1,0 +1,89 @@
+"""Stateful functions and DAGs of functions, called in under a millisecond.
+
+The public names; everything else may change.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from cloudburst.core.consistency import NORMAL, Consistency
+from cloudburst.core.ids import VERSION
+from cloudburst.errors import (
+    CloudburstError,
+    ClusterError,
+    ConnectionFailed,
+    DagError,
+    ExecutorDiedError,
+    FunctionError,
+    InvalidName,
+    KeyNotFound,
+    KVSUnavailable,
+    Overloaded,
+    RunError,
+    RunTimeoutError,
+    SchedulerUnavailable,
+    SerializationError,
+    UnknownDag,
+    UnknownFunction,
+    UnknownStep,
+    UsageError,
+    VersionMismatch,
+)
+
+if TYPE_CHECKING:
+    from cloudburst.client.client import CloudburstConnection
+    from cloudburst.client.function import CloudburstFunction
+    from cloudburst.client.future import CloudburstFuture
+    from cloudburst.executor.library import UserLibrary
+    from cloudburst.local import LocalCluster
+    from cloudburst.serialization import CloudburstReference
+
+__all__ = [
+    "NORMAL",
+    "CloudburstConnection",
+    "CloudburstError",
+    "CloudburstFunction",
+    "CloudburstFuture",
+    "CloudburstReference",
+    "ClusterError",
+    "ConnectionFailed",
+    "Consistency",
+    "DagError",
+    "ExecutorDiedError",
+    "FunctionError",
+    "InvalidName",
+    "KVSUnavailable",
+    "KeyNotFound",
+    "LocalCluster",
+    "Overloaded",
+    "RunError",
+    "RunTimeoutError",
+    "SchedulerUnavailable",
+    "SerializationError",
+    "UnknownDag",
+    "UnknownFunction",
+    "UnknownStep",
+    "UsageError",
+    "UserLibrary",
+    "VersionMismatch",
+    "__version__",
+]
+
+__version__ = VERSION
+
+_LAZY = {
+    "CloudburstConnection": "cloudburst.client.client",
+    "CloudburstFunction": "cloudburst.client.function",
+    "CloudburstFuture": "cloudburst.client.future",
+    "CloudburstReference": "cloudburst.serialization",
+    "LocalCluster": "cloudburst.local",
+    "UserLibrary": "cloudburst.executor.library",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Every process of a cluster imports this package, and most need none of these.
+    if name not in _LAZY:
+        raise AttributeError(f"module 'cloudburst' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)

@@ -113,18 +113,25 @@ class LocalConfig(_Config):
         executors: how many to run.
         kvs_url: an external key-value store, or "" for the embedded one.
         data_dir: where the embedded store keeps its data, or "" to keep it in memory only.
+        shared: whether the user's other processes find it.
     """
 
     directory: str
     executors: int
     kvs_url: str = ""
     data_dir: str = ""
+    shared: bool = False
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return usable or 1
 
 
 def default_executors() -> int:
     """As many executors as this process may use cores, and at least two."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(2, usable or 2)
+    return max(2, usable_cores())
 
 
 def run_root() -> Path:

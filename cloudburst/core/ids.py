@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import sys
 from collections.abc import Iterator
 
 from cloudburst.errors import InvalidName
 
+VERSION = "0.1.0"
 MAX_NAME = 200
+MAX_KEY = 1000
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\Z")
 
 
@@ -47,3 +50,21 @@ def new_id() -> str:
 def run_ids(owner: str) -> Iterator[str]:
     """Run ids of one connection: unique because ``owner`` is, cheap because the rest counts."""
     return (f"{owner}-{number}" for number in itertools.count(1))
+
+
+def python_version() -> str:
+    """The interpreter's minor version, which pickled code depends on."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def check_key(key: object) -> str:
+    """Return ``key`` if objects can be stored under it: a string of 1 to 1,000 characters.
+
+    Raises:
+        InvalidName: it is something else.
+    """
+    if not isinstance(key, str):
+        raise InvalidName(f"a key is a string, not {type(key).__name__}: {key!r:.80}")
+    if not 0 < len(key) <= MAX_KEY:
+        raise InvalidName(f"a key has 1 to {MAX_KEY} characters, not {len(key)}: {key[:40]!r}")
+    return key

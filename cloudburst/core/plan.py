@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -57,7 +57,15 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A compiled DAG. ``dag`` is empty for a lone function."""
+    """A compiled DAG.
+
+    Attributes:
+        dag: the DAG's name; empty for a lone function.
+        segments: in topological order, the sink last.
+        segment_of: of each step, the segment it belongs to.
+        depths: of each segment, the number of segments on the longest way to it.
+        has_classes: whether instances of classes outlive a run of it.
+    """
 
     id: str
     dag: str
@@ -65,6 +73,8 @@ class Plan:
     segments: tuple[Segment, ...]
     step_index: dict[str, int]
     segment_of: tuple[int, ...]
+    depths: tuple[int, ...]
+    has_classes: bool
 
     @property
     def sink(self) -> int:
@@ -118,7 +128,16 @@ def _build(dag: str, steps: tuple[PlanStep, ...], segments: tuple[Segment, ...])
         segments=segments,
         step_index={step.name: number for number, step in enumerate(steps)},
         segment_of=tuple(owner[number] for number in range(len(steps))),
+        depths=_depths(segments),
+        has_classes=bool(dag) and any(step.is_class for step in steps),
     )
+
+
+def _depths(segments: Sequence[Segment]) -> tuple[int, ...]:
+    depths: list[int] = []
+    for segment in segments:
+        depths.append(1 + max((depths[parent] for parent in segment.parents), default=-1))
+    return tuple(depths)
 
 
 def _segments(count: int, edges: list[tuple[int, int]]) -> tuple[Segment, ...]:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, get_args, get_origin
 
 import msgpack
 
-from cloudburst.core.messages import Buffer, Frames, Message, RunContext
+from cloudburst.core.messages import Buffer, Call, Frames, Message, RunContext
 from cloudburst.errors import ProtocolError
 
 MAX_HEADER = 16 * 1024 * 1024
@@ -130,3 +130,25 @@ def _unpack(frames: Frames) -> object:
         return msgpack.unpackb(frames[0], use_list=False)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise ProtocolError(f"a message's header is not msgpack: {error}") from None
+
+
+def pack_call(call: Call, client: str) -> bytes:
+    """A call as kept in its run's record, so that a restarted scheduler can start it again."""
+    packed: bytes = _pack((client, *map(bytes, encode(call))))
+    return packed
+
+
+def unpack_call(blob: Buffer) -> tuple[Call, str]:
+    """The inverse of `pack_call`: the call, and the identity of the client it came from.
+
+    Raises:
+        ProtocolError: the bytes are not a packed call.
+    """
+    try:
+        client, *frames = msgpack.unpackb(blob, use_list=False)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise ProtocolError(f"a run's recorded call cannot be read: {error}") from None
+    call = decode(frames)
+    if not isinstance(call, Call):
+        raise ProtocolError(f"a run's record holds a {type(call).__name__} instead of a call")
+    return call, client

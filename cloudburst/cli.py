@@ -1,0 +1,269 @@
+"""``python -m cloudburst``: flags to a configuration, and one process started with it.
+
+Every process of a cluster begins here, so each imports its server only when it is chosen: what
+the others need would cost it a tenth of a second and more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cloudburst.config import (
+    DEFAULT_PORT,
+    ExecutorConfig,
+    HostConfig,
+    LocalConfig,
+    SchedulerConfig,
+    default_executors,
+)
+from cloudburst.errors import CloudburstError, ClusterError, UsageError
+from cloudburst.life import Life
+
+if TYPE_CHECKING:
+    from cloudburst.executor.zygote import Run
+    from cloudburst.local import LocalCluster
+
+_log = logging.getLogger(__name__)
+
+Config = TypeVar("Config", SchedulerConfig, HostConfig, ExecutorConfig, LocalConfig)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit code."""
+    flags = _parser().parse_args(arguments)
+    configure_logging(flags.role, flags.log_level)
+    command: Callable[[argparse.Namespace], None] = flags.command
+    try:
+        command(flags)
+    except (CloudburstError, OSError) as error:
+        _log.critical("%s", error)
+        return 1
+    return 0
+
+
+def configure_logging(role: str, level: str | None = None) -> None:
+    """Log to stderr, with the process's role and number.
+
+    Args:
+        role: what this process is.
+        level: name of the lowest level shown; by default ``CLOUDBURST_LOG``, or WARNING.
+    """
+    if level:
+        os.environ["CLOUDBURST_LOG"] = level  # for the processes that this one starts
+    chosen = os.environ.get("CLOUDBURST_LOG", "WARNING").upper()
+    line = f"%(asctime)s cloudburst {role}[%(process)d] %(levelname)s %(message)s"
+    logging.basicConfig(format=line, level=chosen, force=True)
+
+
+def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that describe a local cluster, for `up` and whoever else starts one."""
+    parser.add_argument("--executors", type=int, metavar="N", help="how many executors to run")
+    parser.add_argument("--kvs", metavar="URL", help="an external Redis-protocol store")
+    parser.add_argument("--data-dir", metavar="DIR", help="where the own store keeps its data")
+
+
+def up(flags: argparse.Namespace) -> None:
+    """Run the user's shared local cluster until Ctrl-C or SIGTERM.
+
+    Raises:
+        ClusterError: there is one already, or it cannot be started, or it died.
+    """
+    from cloudburst.local import LocalCluster  # with all of the client; children need neither
+
+    life = Life()
+    try:
+        with LocalCluster(
+            flags.executors, kvs=flags.kvs, data_dir=flags.data_dir, shared=True
+        ) as cluster:
+            if not cluster.owned:
+                raise ClusterError(f"your local cluster is running already: {cluster.address}")
+            sys.stdout.write(_welcome(cluster))
+            sys.stdout.flush()
+            _stay(cluster, life)
+    finally:
+        life.close()
+
+
+def _welcome(cluster: LocalCluster) -> str:
+    return (
+        f"Cloudburst is running at {cluster.address}\n"
+        "Connect from any process of yours on this machine:\n\n"
+        "    from cloudburst.client.client import CloudburstConnection\n"
+        "    cloudburst = CloudburstConnection(local=True)\n\n"
+        "Ctrl-C ends it.\n"
+    )
+
+
+def _stay(cluster: LocalCluster, life: Life) -> None:
+    from cloudburst.transport import Poller  # as in `up`
+
+    poller = Poller(life, cluster)
+    while not life.ended():
+        if cluster.fileno() in poller.wait(None):
+            raise ClusterError("the cluster has died; its processes said why")
+
+
+def _supervise(flags: argparse.Namespace) -> None:
+    from cloudburst import supervisor
+
+    _run_child(flags, lambda life: supervisor.main(_config(LocalConfig, flags), life))
+
+
+def _scheduler(flags: argparse.Namespace) -> None:
+    from cloudburst.scheduler import server
+
+    _run_child(flags, lambda life: server.main(_config(SchedulerConfig, flags), life))
+
+
+def _host(flags: argparse.Namespace) -> None:
+    from cloudburst.executor import host
+
+    _run_child(flags, lambda life: host.main(_config(HostConfig, flags), life))
+
+
+def _zygote(flags: argparse.Namespace) -> None:
+    import socket
+
+    from cloudburst.executor import zygote
+    from cloudburst.executor.control import Channel
+
+    channel = Channel(socket.socket(fileno=flags.control_fd))
+    config = _config(HostConfig, flags)
+    _run_child(flags, lambda life: zygote.main(config, life, channel, _load_executor))
+
+
+def _load_executor() -> Run:
+    from cloudburst.executor import server
+
+    def run(config: ExecutorConfig, life_fd: int) -> None:
+        configure_logging(f"executor {config.name}")
+        server.main(config, life_fd)
+
+    return run
+
+
+def _executor(flags: argparse.Namespace) -> None:
+    config = _config(ExecutorConfig, flags)
+    # The executor minds its signals itself.
+    life_fd = Life(stdin=flags.life, ready_fd=flags.ready_fd).detach()
+    _load_executor()(config, life_fd)
+
+
+def _run_child(flags: argparse.Namespace, run: Callable[[Life], None]) -> None:
+    """Run a process that may have a parent, and tell it of an error before it is ready."""
+    life = Life(stdin=flags.life, ready_fd=flags.ready_fd)
+    try:
+        run(life)
+    except (CloudburstError, OSError) as error:
+        if not life.failed(str(error)):
+            raise
+        sys.exit(1)
+    except Exception as error:
+        life.failed(f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        if flags.run_dir:
+            _clear_orphan(Path(flags.run_dir))
+
+
+def _clear_orphan(directory: Path) -> None:
+    from cloudburst.kvs import embedded
+    from cloudburst.rundir import clear_orphan
+
+    clear_orphan(directory, embedded.sweep)
+
+
+def _config(kind: type[Config], flags: argparse.Namespace) -> Config:
+    if flags.config is not None:
+        return kind.from_json(flags.config)
+    given = {
+        field.name: value
+        for field in fields(kind)
+        if (value := getattr(flags, field.name, None)) is not None
+    }
+    needed = [f.name for f in fields(kind) if f.default is MISSING and f.name not in given]
+    if needed:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in needed)
+        raise UsageError(f"{flags.role} needs {names} (or --config)")
+    return kind(**given)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cloudburst", description="Stateful functions and DAGs.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and end")
+    roles = parser.add_subparsers(dest="role", required=True, metavar="COMMAND")
+    _add_up(roles)
+    _add_scheduler(roles)
+    _add_host(roles)
+    _add_executor(roles)
+    for role, command in (("supervise", _supervise), ("zygote", _zygote)):
+        # Without help: these two are started by others only.
+        child = _add(roles, role, command)
+        child.add_argument("--control-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_up(roles: Any) -> None:
+    parser = roles.add_parser("up", help="run a cluster on this machine until Ctrl-C")
+    parser.add_argument("--log-level", help="DEBUG, INFO, WARNING or ERROR")
+    add_cluster_flags(parser)
+    parser.set_defaults(command=up)
+
+
+def _add_scheduler(roles: Any) -> None:
+    parser = _add(roles, "scheduler", _scheduler, "run a scheduler")
+    flag = parser.add_argument
+    address = f"tcp://127.0.0.1:{DEFAULT_PORT}"
+    flag("--address", default=address, help="where to bind; default %(default)s")
+    flag("--kvs", dest="kvs_url", metavar="URL", help="the key-value store")
+    flag("--max-waiting", type=int, metavar="N", help="runs that may wait for an executor")
+    flag("--host-timeout", type=float, metavar="S", help="a host silent so long is lost")
+    flag("--result-ttl", type=float, metavar="S", help="how long results are kept")
+
+
+def _add_host(roles: Any) -> None:
+    parser = _add(roles, "host", _host, "run a host and its executors")
+    flag = parser.add_argument
+    flag("--scheduler", metavar="ADDRESS", help="the scheduler's address")
+    flag("--kvs", dest="kvs_url", metavar="URL", help="the key-value store")
+    flag("--bind", metavar="tcp://IP", help="where executors bind: ipc:///directory or tcp://ip")
+    flag("--executors", type=int, default=default_executors(), help="default %(default)s")
+    flag("--start-method", choices=("fork", "spawn"), help="how executors are started")
+
+
+def _add_executor(roles: Any) -> None:
+    parser = _add(roles, "executor", _executor, "run one executor that no host watches")
+    for name in ("--name", "--host", "--scheduler", "--bind"):
+        parser.add_argument(name, help="as hosts tell it")
+    parser.add_argument("--kvs", dest="kvs_url", metavar="URL", help="the key-value store")
+
+
+def _add(
+    roles: Any, role: str, command: Callable[[argparse.Namespace], None], text: str = ""
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = roles.add_parser(role, **({"help": text} if text else {}))
+    parser.set_defaults(command=command)
+    flag = parser.add_argument
+    flag("--config", metavar="JSON", help="all the configuration at once")
+    flag("--log-level", help="DEBUG, INFO, WARNING or ERROR")
+    flag("--life", action="store_true", help="end when stdin ends")
+    flag("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    flag("--run-dir", default="", help=argparse.SUPPRESS)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_ignored: object) -> None:
+        from importlib.metadata import version  # 20 ms
+
+        sys.stdout.write(f"cloudburst {version('cloudburst')}\n")
+        parser.exit()

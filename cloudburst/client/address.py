@@ -1,0 +1,65 @@
+"""Where a cluster is, as users write it."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from cloudburst.config import DEFAULT_PORT
+from cloudburst.errors import ConnectionFailed, UsageError
+
+
+def scheduler_address(text: str) -> str:
+    """The scheduler's address of what the user wrote.
+
+    Args:
+        text: ``host``, ``host:port``, ``tcp://host:port`` or ``ipc://path``; surrounding spaces
+            do not count.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise UsageError(f"func_addr is the scheduler's host name or address, not {text!r}")
+    text = text.strip()
+    if text.startswith("ipc://"):
+        return text
+    host, port = _host_and_port(text.removeprefix("tcp://"))
+    if "://" in text.removeprefix("tcp://") or not host or " " in host:
+        raise UsageError(f"{text!r} is not host, host:port, tcp://host:port or ipc://path")
+    return f"tcp://{host}:{port}"
+
+
+def inbox_address(scheduler: str, ip: str | None, identity: str) -> str:
+    """Where a client binds for results; "" if executors cannot reach it."""
+    if scheduler.startswith("ipc://"):
+        folder = scheduler.rpartition("/")[0]
+        return f"{folder}/c-{identity}"
+    return f"tcp://{ip.strip()}:*" if ip else ""
+
+
+def not_reached(address: str, timeout: float) -> ConnectionFailed:
+    """The error for an address at which no scheduler answered, saying what is there instead."""
+    head = f"no Cloudburst scheduler answered at {address} within {timeout:g} seconds"
+    if address.startswith("ipc://"):
+        path = Path(address.removeprefix("ipc://"))
+        found = "the socket is there" if path.exists() else "there is no such socket"
+        return ConnectionFailed(f"{head}: {found}. Is the cluster still running?")
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=1.0):
+            found = "something else listens there. Check the port"
+    except socket.gaierror:
+        found = f"the host name {host!r} cannot be resolved"
+    except OSError as error:
+        found = f"{error}. Start a cluster there, or pass local=True to use one on this machine"
+    return ConnectionFailed(f"{head}: {found}.")
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, found, port = text.rpartition(":")
+    if not found or text.endswith("]"):
+        return text, DEFAULT_PORT
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise UsageError(f"{text!r} has no port between 1 and 65535 after the colon")
+    return host, int(port)

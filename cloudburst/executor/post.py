@@ -1,0 +1,112 @@
+"""Messages between running steps: straight from executor to executor, or through the KVS."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cloudburst.core.messages import Frames, Mail
+from cloudburst.core.wire import encode
+from cloudburst.errors import CloudburstError, UsageError
+from cloudburst.executor.library import UserLibrary
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import Append, KeyValueStore, TakeAll
+from cloudburst.serialization import join, pack, split, unpack
+from cloudburst.transport import Peers
+
+INBOX_TTL = 600.0
+"""Seconds that a message for a step which does not run waits in the KVS."""
+
+INBOX_EVERY = 0.05
+"""Seconds between two looks of a receiving step into its inbox in the KVS."""
+
+_log = logging.getLogger(__name__)
+
+
+class PostOffice:
+    """Carries the messages of the step that runs on this executor.
+
+    Args:
+        address: this executor's own.
+        peers: the way to other executors.
+        store: holds the inboxes of steps that cannot be reached directly.
+        pump: takes in what has come on the executor's sockets, waiting so many seconds for it.
+    """
+
+    def __init__(
+        self, address: str, peers: Peers, store: KeyValueStore, pump: Callable[[float], None]
+    ) -> None:
+        self._address = address
+        self._peers = peers
+        self._store = store
+        self._pump = pump
+        self._running: UserLibrary | None = None
+        self._mailbox: list[tuple[str, Frames]] = []
+        self._look_at = 0.0
+
+    def open(self, library: UserLibrary) -> None:
+        """This step runs now: its mail is kept."""
+        self._running = library
+        self._look_at = 0.0
+
+    def close(self) -> None:
+        """The step ended: mail that it did not receive is dropped, and nobody else gets it."""
+        self._running = None
+        self._mailbox.clear()
+
+    def send(self, recipient: str, sender: str, value: Any) -> None:
+        """Send a value to a step.
+
+        Raises:
+            UsageError: the recipient is not an id of a step.
+            SerializationError: the value cannot be pickled.
+        """
+        _, found, address = str(recipient).rpartition("@")
+        if not found:
+            raise UsageError(f"{recipient!r} is not what get_id() returns in a running function")
+        mail = Mail(recipient, sender, pack(value, "the message").frames)
+        if address == self._address:
+            # A copy of its own: the sender may change its value afterwards.
+            self.deliver(mail._replace(frames=[bytes(frame) for frame in mail.frames]))
+        elif not self._peers.send(address, encode(mail)):
+            self._leave(mail)
+
+    def deliver(self, mail: Mail) -> None:
+        """Take in mail for a step of this executor; what does not run has an inbox in the KVS."""
+        if self._running is not None and self._running.get_id() == mail.recipient:
+            self._mailbox.append((mail.sender, mail.frames))
+        else:
+            try:
+                self._leave(mail)
+            except CloudburstError as error:
+                _log.warning("mail for %s is lost: %s", mail.recipient, error)
+
+    def receive(self, recipient: str, timeout: float) -> list[tuple[str, Any]]:
+        """The running step's messages, waiting up to ``timeout`` seconds for the first.
+
+        What was left in the inbox is older than what came directly, and goes first.
+        """
+        deadline = time.monotonic() + timeout
+        self._pump(0.0)
+        while True:
+            now = time.monotonic()
+            messages: list[tuple[str, Any]] = []
+            if now >= self._look_at:
+                self._look_at = now + INBOX_EVERY
+                messages = self._from_inbox(recipient)
+            mailbox, self._mailbox = self._mailbox, []
+            messages += [(sender, unpack(frames)) for sender, frames in mailbox]
+            if messages or now >= deadline:
+                return messages
+            self._pump(min(deadline, self._look_at) - now)
+
+    def _leave(self, mail: Mail) -> None:
+        item = join(pack((mail.sender, [bytes(frame) for frame in mail.frames])).frames)
+        self._store.execute([Append(keys.inbox_key(mail.recipient), item, INBOX_TTL)])
+
+    def _from_inbox(self, recipient: str) -> list[tuple[str, Any]]:
+        (items,) = self._store.execute([TakeAll(keys.inbox_key(recipient))])
+        letters = [unpack(split(item)) for item in items]
+        return [(sender, unpack(frames)) for sender, frames in letters]

@@ -1,0 +1,195 @@
+"""Runs segments: unpacks what they need, calls the user's functions one after another."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from cloudburst.core.messages import Frames
+from cloudburst.core.plan import PlanStep
+from cloudburst.errors import CloudburstError, KeyNotFound
+from cloudburst.executor.events import Argument, Done, Input, Local, Work
+from cloudburst.executor.functions import Called, Functions, arity_problem
+from cloudburst.executor.library import UserLibrary
+from cloudburst.executor.post import PostOffice
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import Get, KeyValueStore
+from cloudburst.serialization import (
+    CloudburstReference,
+    failure_in,
+    has_references,
+    pack,
+    pack_cluster_failure,
+    pack_failure,
+    references_in,
+    resolve,
+    split,
+    unpack,
+)
+
+_LONGEST_PAUSE = 0.1
+_HERE = Path(__file__).parent
+
+
+class _StepFailed(Exception):
+    """A step cannot run or raised; ``frames`` is the failure to deliver."""
+
+    def __init__(self, frames: Frames) -> None:
+        super().__init__()
+        self.frames = frames
+
+
+class Runner:
+    """Runs one segment at a time on the calling thread.
+
+    Args:
+        name: the executor's name, for failures.
+        address: the executor's address, part of the ids that steps receive messages under.
+        store: for references and the user library.
+        post: carries the steps' messages.
+        functions: the loaded user code.
+    """
+
+    def __init__(
+        self, name: str, address: str, store: KeyValueStore, post: PostOffice, functions: Functions
+    ) -> None:
+        self._name = name
+        self._address = address
+        self._store = store
+        self._post = post
+        self._functions = functions
+
+    def run(self, work: Work) -> Done:
+        """Run a segment. Whatever the user's code raises becomes a failed `Done`."""
+        begin = time.perf_counter()
+        try:
+            value = self._segment(work)
+            failed = False
+        except _StepFailed as error:
+            value, failed = error.frames, True
+        return Done(work, value, failed, time.perf_counter() - begin)
+
+    def _segment(self, work: Work) -> Input:
+        steps = work.plan.steps
+        upstream = [self._input(value) for value in work.inputs]
+        for number in work.plan.segments[work.segment].steps:
+            step = steps[number]
+            arguments, keywords = self._own_arguments(work, number) if work.arguments else ([], {})
+            upstream = [self._step(work, step, [*arguments, *upstream], keywords)]
+        if work.keep_local:
+            return Local(upstream[0])
+        try:
+            return pack(upstream[0], f"the result of {step.name!r}").frames
+        except CloudburstError as error:
+            raise _StepFailed(pack_cluster_failure(error)) from None
+
+    def _step(
+        self, work: Work, step: PlanStep, arguments: list[Any], keywords: dict[str, Any]
+    ) -> Any:
+        library = UserLibrary(self._store, self._post, work, step.name, self._address)
+        self._post.open(library)
+        try:
+            called = self._functions.callable_for(work.plan.dag, step, library)
+        except CloudburstError as error:
+            raise _StepFailed(pack_cluster_failure(error)) from None
+        except BaseException as error:  # noqa: BLE001  the class's own __init__
+            raise self._failed(work, step, error) from None
+        try:
+            return called(library, *arguments, **keywords)
+        except BaseException as error:  # noqa: BLE001  whatever user code raises is a failure
+            if isinstance(error, TypeError):
+                error = _explained(error, step, called, len(arguments), keywords)
+            raise self._failed(work, step, error) from None
+        finally:
+            self._post.close()
+
+    def _failed(self, work: Work, step: PlanStep, error: BaseException) -> _StepFailed:
+        frames = pack_failure(error, step=step.name, run_id=work.run_id, executor=self._name)
+        return _StepFailed(frames)
+
+    def _input(self, value: Input) -> Any:
+        if isinstance(value, Local):
+            return value.value
+        return self._unpacked(value)
+
+    def _unpacked(self, frames: Frames) -> Any:
+        try:
+            return unpack(frames)
+        except CloudburstError as error:
+            raise _StepFailed(pack_cluster_failure(error)) from None
+
+    def _own_arguments(self, work: Work, number: int) -> tuple[list[Any], dict[str, Any]]:
+        positional: list[Any] = []
+        keywords: dict[str, Any] = {}
+        for argument in work.arguments:
+            if argument.step != number:
+                continue
+            value = self._argument(work, argument)
+            if argument.keyword:
+                keywords[argument.keyword] = value
+            else:
+                positional.append(value)
+        return positional, keywords
+
+    def _argument(self, work: Work, argument: Argument) -> Any:
+        value = self._unpacked(argument.frames)
+        if not has_references(argument.frames):
+            return value
+        found = self._fetch(references_in(value), work.context.timeout)
+        return resolve(value, found.__getitem__)
+
+    def _fetch(
+        self, references: list[CloudburstReference], timeout: float
+    ) -> dict[CloudburstReference, Any]:
+        """Read what references stand for, waiting for keys that are not there yet."""
+        deadline = time.monotonic() + timeout
+        pause = 0.001
+        found: dict[CloudburstReference, Any] = {}
+        while True:
+            missing = [reference for reference in references if reference not in found]
+            blobs = self._read([reference.key for reference in missing])
+            for reference, blob in zip(missing, blobs, strict=True):
+                if blob is not None:
+                    found[reference] = self._referenced(reference, blob)
+            if len(found) == len(references):
+                return found
+            if time.monotonic() >= deadline:
+                names = ", ".join(repr(r.key) for r in references if r not in found)
+                error = KeyNotFound(f"nothing was stored under {names} within {timeout:g} seconds")
+                raise _StepFailed(pack_cluster_failure(error))
+            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _read(self, names: list[str]) -> list[bytes | None]:
+        try:
+            return self._store.execute([Get(keys.object_key(name)) for name in names])
+        except CloudburstError as error:
+            raise _StepFailed(pack_cluster_failure(error)) from None
+
+    def _referenced(self, reference: CloudburstReference, blob: bytes) -> Any:
+        if not reference.deserialize:
+            return blob
+        frames = split(blob)
+        value = self._unpacked(frames)
+        if failure_in(value) is not None:
+            raise _StepFailed(frames)
+        return value
+
+
+def _explained(
+    error: TypeError, step: PlanStep, called: Called, count: int, keywords: dict[str, Any]
+) -> TypeError:
+    """A call that did not fit the signature says so in the caller's terms.
+
+    Raised by the call itself, the traceback ends in this package; raised inside the user's code
+    it ends there, and is not touched.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    inside = trace is not None and Path(trace.tb_frame.f_code.co_filename).parent != _HERE
+    problem = None if inside else arity_problem(called, count, keywords)
+    if problem is None:
+        return error
+    return TypeError(f"step {step.name!r} cannot be called like this: {problem}")

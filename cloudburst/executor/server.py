@@ -1,0 +1,267 @@
+"""The executor's process: one thread that polls, runs user code and flushes, around the state."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from types import FrameType
+
+import zmq
+
+from cloudburst.config import ExecutorConfig
+from cloudburst.core.messages import (
+    PROTOCOL,
+    DropDag,
+    ExecutorReady,
+    ExecutorUnknown,
+    Forget,
+    Frames,
+    Mail,
+    Relay,
+    Result,
+    RunState,
+    Start,
+    Trigger,
+)
+from cloudburst.core.plan import unpack_plan
+from cloudburst.core.wire import decode, encode
+from cloudburst.errors import CloudburstError, KeyNotFound, ProtocolError
+from cloudburst.executor.events import (
+    Command,
+    Deliver,
+    Event,
+    FetchPlan,
+    PlanLoaded,
+    PlanMissing,
+    Report,
+    SendTrigger,
+    Work,
+)
+from cloudburst.executor.functions import Functions
+from cloudburst.executor.post import PostOffice
+from cloudburst.executor.runner import Runner
+from cloudburst.executor.state import ExecutorState
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import CommitRun, DropMember, Get, Operation
+from cloudburst.kvs.redis import RedisStore
+from cloudburst.serialization import join, pack_cluster_failure, split
+from cloudburst.transport import Dealer, Peers, Poller, Router, new_context
+
+SHORT = 0.001
+"""Seconds that finished results may wait for each other to be sent in one pipeline."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Stop(BaseException):
+    """Raised by the signal handler to leave the poll."""
+
+
+class ExecutorServer:
+    """Carries messages to the state, its work to the runner, and its commands out.
+
+    Args:
+        config: names and addresses.
+        context: the process's ZeroMQ context.
+    """
+
+    def __init__(self, config: ExecutorConfig, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self.config = config
+        self.inbox = Router(context, _own_address(config))
+        self.scheduler = Dealer(context, config.scheduler, config.name)
+        self.peers = Peers(context)
+        self.poller = Poller(self.inbox, self.scheduler)
+        self.store = RedisStore(config.kvs_url)
+        self.state = ExecutorState(self.inbox.address)
+        self.functions = Functions(self.store, config.instance_idle)
+        self.post = PostOffice(self.inbox.address, self.peers, self.store, self.pump)
+        self.runner = Runner(config.name, self.inbox.address, self.store, self.post, self.functions)
+        self.finished: list[Deliver] = []
+        self.seconds: dict[tuple[str, int], float] = {}
+        self.interruptible = False
+
+    def serve(self) -> None:
+        """Serve until `_Stop`."""
+        self._introduce()
+        while True:
+            self.interruptible = True
+            self.poller.wait(self.functions.drop_idle())
+            self.interruptible = False
+            self.pump(None)
+            while self.state.ready:
+                self._turn()
+                self.pump(None)
+
+    def pump(self, timeout: float | None) -> None:
+        """Take in all messages that have come, after waiting for one if ``timeout`` is given."""
+        if timeout is not None:
+            self.poller.wait(timeout)
+        for frames in self.scheduler.messages():
+            self._receive(frames)
+        for _, frames in self.inbox.messages():
+            self._receive(frames)
+
+    def _receive(self, frames: Frames) -> None:
+        try:
+            message = decode(frames)
+            match message:
+                case Start() | Trigger() | Forget():
+                    self._feed(message)
+                case Mail():
+                    self.post.deliver(message)
+                case DropDag(dag=dag):
+                    self.functions.drop_dag(dag)
+                case ExecutorUnknown():
+                    self._introduce()
+                case _:
+                    _log.warning("an executor is not sent a %s", type(message).__name__)
+        except ProtocolError as error:
+            _log.warning("dropped a message: %s", error)
+
+    def _turn(self) -> None:
+        """Run what is ready, at most until results that are done have waited long enough."""
+        end = time.perf_counter() + SHORT
+        while time.perf_counter() < end and (work := self.state.next_work()) is not None:
+            if self.finished and not self._is_short(work):
+                self._commit()
+            done = self.runner.run(work)
+            self.seconds[work.plan.id, work.segment] = done.seconds
+            self._feed(done)
+        self._commit()
+
+    def _is_short(self, work: Work) -> bool:
+        return self.seconds.get((work.plan.id, work.segment), SHORT) < SHORT
+
+    def _feed(self, event: Event) -> None:
+        for command in self.state.handle(event):
+            self._carry_out(command)
+
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case Deliver():
+                self.finished.append(command)
+            case SendTrigger(address=address, trigger=trigger):
+                if not self.peers.send(address, encode(trigger)):
+                    # Its host reports the death, and the scheduler starts the run again.
+                    _log.warning("executor %s cannot be reached", address)
+            case Report(finished=finished):
+                self.scheduler.send(encode(finished))
+            case FetchPlan(plan_id=plan_id):
+                self._feed(self._fetch(plan_id))
+
+    def _fetch(self, plan_id: str) -> Event:
+        try:
+            (blob,) = self.store.execute([Get(keys.plan_key(plan_id))])
+        except CloudburstError as error:
+            return PlanMissing(plan_id, pack_cluster_failure(error))
+        if blob is None:
+            lost = KeyNotFound("the KVS lost the plan of this DAG; register its functions again")
+            return PlanMissing(plan_id, pack_cluster_failure(lost))
+        return PlanLoaded(unpack_plan(blob))
+
+    def _commit(self) -> None:
+        """Store the results that are to be stored, in one round trip, then tell of all."""
+        finished, self.finished = self.finished, []
+        stored = [item for item in finished if item.context.store]
+        operations: list[Operation] = []
+        for item in stored:
+            operations += self._commit_operations(item)
+        try:
+            answers = self.store.execute(operations) if operations else []
+        except CloudburstError as error:
+            frames = pack_cluster_failure(error)
+            answers = [True] * len(operations)
+            finished = [_failed(item, frames) if item.context.store else item for item in finished]
+        first = {
+            item.finished.run_id for item, won in zip(stored, answers[::2], strict=True) if won
+        }
+        for item in finished:
+            if item.context.store and item.finished.run_id not in first:
+                item = self._committed(item)  # noqa: PLW2901  the earlier commit's result counts
+            self._tell(item)
+
+    def _commit_operations(self, item: Deliver) -> tuple[CommitRun, DropMember]:
+        finished, context = item.finished, item.context
+        commit = CommitRun(
+            run_id=finished.run_id,
+            state=finished.state,
+            epoch=finished.epoch,
+            executor=self.config.name,
+            reason="",
+            result=join(item.frames),
+            output_key=context.output_key,
+            ttl=context.ttl,
+        )
+        return commit, DropMember(keys.OPEN_RUNS, finished.run_id)
+
+    def _committed(self, item: Deliver) -> Deliver:
+        """Another epoch of the run committed first: that is the run's result."""
+        try:
+            (blob,) = self.store.execute([Get(keys.object_key(item.finished.run_id))])
+        except CloudburstError as error:
+            return _failed(item, pack_cluster_failure(error))
+        return item if blob is None else item._replace(frames=split(blob))
+
+    def _tell(self, item: Deliver) -> None:
+        run_id, context = item.finished.run_id, item.context
+        result = Result(run_id, item.failed, item.frames)
+        if not (context.reply_to and self.peers.send(context.reply_to, encode(result))):
+            relay = Relay(context.client, run_id, item.failed, item.frames)
+            self.scheduler.send(encode(relay))
+        self.scheduler.send(encode(item.finished))
+
+    def _introduce(self) -> None:
+        ready = ExecutorReady(
+            PROTOCOL, self.config.name, self.config.host, self.inbox.address, os.getpid()
+        )
+        self.scheduler.send(encode(ready))
+
+    def close(self) -> None:
+        """Close sockets and store connection."""
+        self.inbox.close()
+        self.scheduler.close()
+        self.peers.close()
+        self.store.close()
+
+
+def main(config: ExecutorConfig, life_fd: int) -> None:
+    """Run an executor until SIGTERM, or until nobody holds the other end of ``life_fd``.
+
+    To be called on the main thread, in a process that has no ZeroMQ context yet.
+    """
+    context = new_context()
+    server = ExecutorServer(config, context)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if not server.interruptible:
+            os._exit(0)
+        raise _Stop
+
+    signal.signal(signal.SIGTERM, stop)
+    threading.Thread(target=_end_with, args=(life_fd,), name="life", daemon=True).start()
+    try:
+        server.serve()
+    except _Stop:
+        _log.debug("executor %s stops", config.name)
+    finally:
+        server.close()
+        context.term()
+
+
+def _end_with(life_fd: int) -> None:
+    os.read(life_fd, 1)
+    os._exit(0)
+
+
+def _own_address(config: ExecutorConfig) -> str:
+    if config.bind.startswith("ipc://"):
+        return f"{config.bind}/{config.name}"
+    return f"{config.bind}:*"
+
+
+def _failed(item: Deliver, frames: Frames) -> Deliver:
+    finished = item.finished._replace(state=RunState.FAILED)
+    return item._replace(failed=True, frames=frames, finished=finished)

@@ -1,0 +1,190 @@
+"""Connecting by URL, and what to say when that or a command fails. The one user of redis-py."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from typing import Any, Final
+
+from redis import connection as redis_connection
+from redis import exceptions as redis_errors
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from cloudburst.errors import KVSUnavailable, UsageError
+from cloudburst.kvs.channel import Channel, PolledChannel, ReplyError
+
+TRANSIENT = frozenset(("LOADING", "BUSY", "TRYAGAIN", "MASTERDOWN", "CLUSTERDOWN"))
+"""The first words of replies after which the same command may succeed a little later."""
+
+FIRST_PAUSE: Final = 0.01
+LONGEST_PAUSE: Final = 0.5
+"""Seconds between attempts: the pause doubles from one to the other."""
+
+_ADVICE = {
+    "OOM": "Raise the server's maxmemory, or delete objects.",
+    "READONLY": "The URL names a replica; give the primary's.",
+    "MISCONF": "The server cannot save its data: see its log, and the disk it writes to.",
+    "NOREPLICAS": "Too few replicas are connected to the server; see min-replicas-to-write.",
+    "NOAUTH": "Put user and password into the URL: redis://user:password@host:6379.",
+    "WRONGPASS": "Correct user and password in the URL: redis://user:password@host:6379.",
+    "NOPERM": "The server's ACL must let this user run all commands on keys 'cb:*'.",
+}
+
+
+class Unreachable(Exception):
+    """No connection; nothing was sent."""
+
+
+class Refused(Exception):
+    """The server does not let us in; trying again would not help."""
+
+
+def parse_url(url: str) -> dict[str, Any]:
+    """What redis-py's connections are made of.
+
+    Raises:
+        UsageError: it is not a URL of redis://, rediss:// or unix://.
+    """
+    try:
+        options: dict[str, Any] = redis_connection.parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise UsageError(f"{scrubbed(url)!r} does not name a store: {error}") from None
+    return options
+
+
+def scrubbed(url: str) -> str:
+    """The URL without its password."""
+    url = re.sub(r"(//[^/@]*?:)[^/]*@", r"\1***@", url)
+    return re.sub(r"([?&](?:ssl_)?password=)[^&]*", r"\1***", url)
+
+
+def open_channel(url: str, timeout: float) -> Channel:
+    """A new connection to wait on.
+
+    Args:
+        url: of the server.
+        timeout: seconds to wait for the connection, and then for each sign of progress.
+
+    Raises:
+        Unreachable: there is no server, or it did not answer.
+        Refused: it wants another password, or has no such database.
+    """
+    connection = _connect(url, timeout)
+    return Channel(_socket_of(connection), connection.disconnect, timeout)
+
+
+def open_polled_channel(url: str, timeout: float) -> PolledChannel:
+    """A new connection that never waits, once made.
+
+    Raises:
+        Unreachable: there is no server, or it did not answer.
+        Refused: it wants another password, or has no such database.
+    """
+    connection = _connect(url, timeout)
+    return PolledChannel(_socket_of(connection), connection.disconnect)
+
+
+def _connect(url: str, timeout: float) -> Any:
+    options = parse_url(url)
+    kind = options.pop("connection_class", redis_connection.Connection)
+    # By default redis-py tries every command ten times, even one that must not be carried out
+    # twice: ours are sent past it, and connecting is repeated by the caller.
+    options |= {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        "driver_info": None,
+    }
+    connection = kind(**options)
+    try:
+        connection.connect()
+    except (redis_errors.AuthenticationError, redis_errors.ResponseError) as error:
+        raise Refused(_words(error)) from error
+    except (redis_errors.RedisError, OSError) as error:
+        raise Unreachable(_words(error)) from error
+    return connection
+
+
+def _words(error: Exception) -> str:
+    """What the server said, with the first word that redis-py takes off it."""
+    code = getattr(error, "status_code", None)
+    return f"{code} {error}" if code else str(error)
+
+
+def _socket_of(connection: Any) -> socket.socket:
+    # The handshake is over and all of it was read, so nothing is left in redis-py's own buffer.
+    sock: socket.socket = connection._sock
+    return sock
+
+
+def code_of(error: ReplyError) -> str:
+    """The first word of an error reply: its kind."""
+    return str(error).partition(" ")[0]
+
+
+def refusal(url: str, words: object) -> KVSUnavailable:
+    """The error for a command, or a connection, that the server refused."""
+    said = str(words)
+    advice = next((hint for code, hint in _ADVICE.items() if code in said.split()), "")
+    return KVSUnavailable(f"the store at {scrubbed(url)} refused: {said}. {advice}".rstrip())
+
+
+def outage(url: str, cause: object, tries: int, seconds: float) -> KVSUnavailable:
+    """The error for a store that could not be reached in time."""
+    return KVSUnavailable(
+        f"the store at {scrubbed(url)} did not answer: {cause} "
+        f"(tried {tries} {'time' if tries == 1 else 'times'} in {seconds:.1f} s). "
+        "Is the server running, and reachable from here?"
+    )
+
+
+def doubt(url: str, cause: object) -> KVSUnavailable:
+    """The error for commands that may or may not have been carried out."""
+    return KVSUnavailable(
+        f"the connection to the store at {scrubbed(url)} was lost: {cause}. "
+        "Whether the command was carried out is not known, so it was not sent again."
+    )
+
+
+class Patience:
+    """How long one call has tried, and when it gives up."""
+
+    __slots__ = ("_began", "_pause", "_timeout", "_tries", "_url")
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._began = 0.0
+        self._tries = 1
+        self._pause = FIRST_PAUSE
+
+    def left(self) -> float:
+        """Seconds that the next attempt may take: all of them for the first."""
+        if not self._began:
+            self._began = time.monotonic()
+            return self._timeout
+        return max(0.05, self._began + self._timeout - time.monotonic())
+
+    def try_again(self, cause: object) -> float:
+        """Count an attempt that failed; returns the seconds that are left.
+
+        Raises:
+            KVSUnavailable: there are none left.
+        """
+        seconds = time.monotonic() - self._began
+        if seconds + FIRST_PAUSE >= self._timeout:
+            raise outage(self._url, cause, self._tries, seconds)
+        self._tries += 1
+        return self._timeout - seconds
+
+    def wait(self, cause: object) -> None:
+        """Count an attempt that failed, and pause before the next.
+
+        Raises:
+            KVSUnavailable: there is no time left.
+        """
+        time.sleep(min(self._pause, self.try_again(cause)))
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)

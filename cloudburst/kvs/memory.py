@@ -1,0 +1,247 @@
+"""A store in this process: for one process alone, and for tests of everything above a store."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from cloudburst.core.messages import Buffer
+from cloudburst.errors import KVSUnavailable
+from cloudburst.kvs.base import (
+    AddMember,
+    Append,
+    CommitRun,
+    Delete,
+    DropField,
+    DropMember,
+    Get,
+    GetFields,
+    Members,
+    Operation,
+    Put,
+    PutIfAbsent,
+    RecordRun,
+    SetFields,
+    TakeAll,
+)
+from cloudburst.kvs.keys import object_key, run_key
+
+Kind = TypeVar("Kind", list[bytes], dict[str, bytes], set[str])
+
+_ENDED = (b"SUCCEEDED", b"FAILED")
+
+
+@dataclass(slots=True)
+class _Entry:
+    value: Any
+    expires: float = math.inf
+
+
+class MemoryStore:
+    """A `KeyValueStore` in a dict. Threads may share it.
+
+    Args:
+        clock: seconds since the epoch; times of records and expiry are read from it.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: dict[str, _Entry] = {}
+        self._verbs: dict[type, Callable[[Any], Any]] = {
+            Get: self._get,
+            Put: self._put,
+            PutIfAbsent: self._put_if_absent,
+            Delete: self._delete,
+            GetFields: lambda operation: dict(self._read(operation.key, dict)),
+            SetFields: self._set_fields,
+            DropField: self._drop_field,
+            Append: self._append,
+            TakeAll: self._take_all,
+            AddMember: lambda operation: self._change(operation.key, set).add(operation.member),
+            DropMember: self._drop_member,
+            Members: lambda operation: sorted(self._read(operation.key, set)),
+            RecordRun: self._record,
+            CommitRun: self._commit,
+        }
+
+    def execute(self, operations: Sequence[Operation]) -> list[Any]:
+        """See `KeyValueStore.execute`; here nothing else happens in between."""
+        with self._lock:
+            return [self._verbs[type(operation)](operation) for operation in operations]
+
+    def close(self) -> None:
+        """Nothing to give back; what is stored stays."""
+
+    def _live(self, key: str) -> _Entry | None:
+        entry = self._entries.get(key)
+        if entry is not None and entry.expires <= self._clock():
+            del self._entries[key]
+            return None
+        return entry
+
+    def _read(self, key: str, kind: type[Kind]) -> Kind:
+        """What is stored under the key, or an empty one of that kind."""
+        entry = self._live(key)
+        if entry is None:
+            return kind()
+        if not isinstance(entry.value, kind):
+            raise KVSUnavailable(f"the store refused: WRONGTYPE {key!r} holds another kind")
+        return entry.value
+
+    def _change(self, key: str, kind: type[Kind]) -> Kind:
+        """What is stored under the key, made empty if there is nothing."""
+        value = self._read(key, kind)
+        self._entries.setdefault(key, _Entry(value))
+        return value
+
+    def _store(self, key: str, value: Buffer, ttl: float) -> None:
+        self._entries[key] = _Entry(bytes(value))
+        self._expire(key, ttl)
+
+    def _expire(self, key: str, ttl: float) -> None:
+        self._entries[key].expires = self._clock() + ttl if ttl else math.inf
+
+    def _get(self, operation: Get) -> bytes | None:
+        entry = self._live(operation.key)
+        if entry is None:
+            return None
+        if not isinstance(entry.value, bytes):
+            raise KVSUnavailable(f"the store refused: WRONGTYPE {operation.key!r} is no value")
+        return entry.value
+
+    def _put(self, operation: Put) -> None:
+        self._store(*operation)
+
+    def _put_if_absent(self, operation: PutIfAbsent) -> bool:
+        if self._live(operation.key) is not None:
+            return False
+        self._store(*operation)
+        return True
+
+    def _delete(self, operation: Delete) -> bool:
+        return self._live(operation.key) is not None and bool(self._entries.pop(operation.key))
+
+    def _set_fields(self, operation: SetFields) -> None:
+        if operation.fields:
+            fields = {name: bytes(value) for name, value in operation.fields.items()}
+            self._change(operation.key, dict).update(fields)
+
+    def _drop_field(self, operation: DropField) -> bool:
+        fields = self._read(operation.key, dict)
+        dropped = fields.pop(operation.field, None) is not None
+        if not fields:
+            self._entries.pop(operation.key, None)
+        return dropped
+
+    def _append(self, operation: Append) -> None:
+        self._change(operation.key, list).append(bytes(operation.value))
+        self._expire(operation.key, operation.ttl)
+
+    def _take_all(self, operation: TakeAll) -> list[bytes]:
+        items = self._read(operation.key, list)
+        self._entries.pop(operation.key, None)
+        return items
+
+    def _drop_member(self, operation: DropMember) -> None:
+        members = self._read(operation.key, set)
+        members.discard(operation.member)
+        if not members:
+            self._entries.pop(operation.key, None)
+
+    def _record(self, operation: RecordRun) -> bool:
+        run_id, state, epoch, target, executor, call, ttl = operation
+        key = run_key(run_id)
+        known = self._read(key, dict)
+        if known.get("state") in _ENDED:
+            return False
+        if known:
+            recorded = int(known["epoch"])
+            back = epoch == recorded and known["state"] == b"RUNNING" and state == "PENDING"
+            if epoch < recorded or back:
+                return True
+        record = self._change(key, dict)
+        record.setdefault("accepted", self._now())
+        if state == "RUNNING":
+            record.setdefault("started", self._now())
+        record |= _fields(state=state, epoch=epoch, target=target, executor=executor)
+        if call:
+            record.setdefault("call", bytes(call))
+        self._expire(key, ttl)
+        return True
+
+    def _commit(self, operation: CommitRun) -> bool:
+        run_id, state, epoch, executor, reason, result, output, ttl = operation
+        key = run_key(run_id)
+        if self._read(key, dict).get("state") in _ENDED:
+            return False
+        self._store(object_key(run_id), result, ttl)
+        if output:
+            self._store(object_key(output), result, 0)
+        record = self._change(key, dict)
+        record |= _fields(state=state, epoch=epoch, executor=executor, reason=reason)
+        record["finished"] = self._now()
+        record.pop("call", None)
+        self._expire(key, ttl)
+        return True
+
+    def _now(self) -> bytes:
+        return b"%.6f" % self._clock()
+
+
+def _fields(**values: object) -> dict[str, bytes]:
+    return {name: str(value).encode() for name, value in values.items()}
+
+
+class MemoryWriter:
+    """A `Writer` over any store: carries out what is submitted at once.
+
+    Args:
+        store: where.
+    """
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._finished: list[tuple[Any, list[Any] | KVSUnavailable]] = []
+
+    @property
+    def pending(self) -> int:
+        """See `Writer.pending`."""
+        return len(self._finished)
+
+    @property
+    def wants_write(self) -> bool:
+        """Never."""
+        return False
+
+    def fileno(self) -> int:
+        """There is nothing to poll."""
+        return -1
+
+    def submit(self, operations: Sequence[Operation], token: object) -> None:
+        """See `Writer.submit`."""
+        try:
+            outcome: list[Any] | KVSUnavailable = self._store.execute(operations)
+        except KVSUnavailable as error:
+            outcome = error
+        self._finished.append((token, outcome))
+
+    def flush(self) -> None:
+        """Nothing is left to send."""
+
+    def collect(self) -> list[tuple[Any, list[Any] | KVSUnavailable]]:
+        """See `Writer.collect`."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def next_deadline(self) -> float | None:
+        """At once, if there is something to collect."""
+        return -math.inf if self._finished else None
+
+    def close(self) -> None:
+        """See `Writer.close`."""
+        self._finished.clear()

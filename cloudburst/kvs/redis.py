@@ -1,0 +1,369 @@
+"""Stores behind a URL: any server of the Redis protocol.
+
+A connection belongs to the process that made it: make stores and writers after a fork.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import hiredis
+
+from cloudburst.errors import KVSUnavailable
+from cloudburst.kvs.base import Operation
+from cloudburst.kvs.channel import Channel, LastWords, PolledChannel, ReplyError
+from cloudburst.kvs.commands import LOAD_SCRIPTS, Command, answers, encode, is_repeatable
+from cloudburst.kvs.connection import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    TRANSIENT,
+    Patience,
+    Refused,
+    Unreachable,
+    code_of,
+    doubt,
+    open_channel,
+    open_polled_channel,
+    outage,
+    parse_url,
+    refusal,
+)
+
+_LOST = (OSError, hiredis.ProtocolError)
+
+
+class RedisStore:
+    """A `KeyValueStore` in a server, over one connection made when it is first needed.
+
+    Threads may share it; they take turns. While there is no connection, or the server asks for
+    patience, commands are tried again with growing pauses until ``timeout``. A connection lost
+    half-way is made again too, but only for operations that may be carried out twice
+    (`commands.is_repeatable`): for others that would be a guess, and they fail.
+
+    If the server has forgotten its scripts (SCRIPT FLUSH), the operations that need them are
+    carried out after the others of the same call.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``, as redis-py reads them.
+        timeout: seconds to wait for a connection, and for any progress on it.
+
+    Raises:
+        UsageError: the URL cannot be read.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
+        parse_url(url)
+        self._url = url
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._channel: Channel | None = None
+
+    def execute(self, operations: Sequence[Operation]) -> list[Any]:
+        """See `KeyValueStore.execute`."""
+        if not operations:
+            return []
+        commands = encode(operations)
+        with self._lock:
+            replies = self._carry_out(commands, is_repeatable(operations))
+        return answers(commands, replies)
+
+    def eviction_policy(self) -> str:
+        """What the server deletes when memory is short: ``"noeviction"`` means nothing.
+
+        Raises:
+            KVSUnavailable: it did not answer, or refused.
+        """
+        with self._lock:
+            (reply,) = self._carry_out([Command(("INFO", "memory"), None)], repeatable=True)
+        lines = (line.partition(":") for line in reply.decode().splitlines())
+        facts: dict[str, str] = {name: value for name, _, value in lines}
+        if facts.get("maxmemory", "0") == "0":
+            return "noeviction"
+        return facts.get("maxmemory_policy", "noeviction")
+
+    def close(self) -> None:
+        """Give back the connection; it is made again if the store is used again."""
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def _carry_out(self, commands: Sequence[Command], repeatable: bool) -> list[Any]:
+        patience = Patience(self._url, self._timeout)
+        replies: list[Any] = [None] * len(commands)
+        missing: list[int] = list(range(len(commands)))
+        while True:
+            try:
+                channel = self._ready_channel(patience.left(), repeatable)
+                new = self._exchange(channel, [commands[index] for index in missing])
+            except Refused as error:
+                raise refusal(self._url, error) from error
+            except Unreachable as error:
+                patience.wait(error)
+                continue
+            except LastWords as error:
+                raise refusal(self._url, error) from error
+            except _LOST as error:
+                if not repeatable:
+                    raise doubt(self._url, error) from error
+                patience.wait(error)
+                continue
+            for index, reply in zip(missing, new, strict=True):
+                replies[index] = reply
+            if not (missing := self._failed(missing, replies, patience)):
+                return replies
+
+    def _failed(self, sent: Sequence[int], replies: Sequence[Any], patience: Patience) -> list[int]:
+        """Which commands to send again, after a pause if the server asked for it."""
+        failed = [index for index in sent if isinstance(replies[index], ReplyError)]
+        if not failed:
+            return failed
+        codes = {code_of(replies[index]): replies[index] for index in failed}
+        for code in codes.keys() - TRANSIENT - {"NOSCRIPT"}:
+            raise refusal(self._url, codes[code])
+        if codes.keys() != {"NOSCRIPT"}:
+            patience.wait(codes[min(codes.keys() & TRANSIENT)])
+        elif self._channel is not None:
+            patience.try_again(codes["NOSCRIPT"])
+            self._exchange(self._channel, LOAD_SCRIPTS)
+        return failed
+
+    def _ready_channel(self, left: float, repeatable: bool) -> Channel:
+        channel = self._channel
+        # A connection that ended since it was last used is best noticed before anything is sent.
+        if channel is not None and (repeatable or channel.is_quiet()):
+            channel.set_timeout(left)
+            return channel
+        self._drop()
+        self._channel = channel = open_channel(self._url, left)
+        try:
+            self._exchange(channel, LOAD_SCRIPTS)
+        except _LOST as error:
+            raise Unreachable(str(error)) from error
+        return channel
+
+    def _exchange(self, channel: Channel, commands: Sequence[Command]) -> list[Any]:
+        try:
+            return channel.exchange(commands)
+        except BaseException:
+            # Also when the caller is interrupted: a reply that comes later must never be read
+            # as the answer to a later command.
+            self._drop()
+            raise
+
+
+_MISSING: Final = object()
+
+
+@dataclass(slots=True)
+class _Submission:
+    """Operations on their way; ``waiting`` counts the replies that are `_MISSING`."""
+
+    token: object
+    commands: list[Command]
+    replies: list[Any]
+    waiting: int
+    since: float
+
+    def unanswered(self) -> Iterator[tuple[_Submission, int]]:
+        return ((self, index) for index, reply in enumerate(self.replies) if reply is _MISSING)
+
+
+_Entry: TypeAlias = tuple[_Submission | None, int]
+"""A command: its submission (None: of `LOAD_SCRIPTS`) and its index there."""
+
+_LOADS: Final[list[_Entry]] = [(None, index) for index in range(len(LOAD_SCRIPTS))]
+
+
+class RedisWriter:
+    """Carries out operations behind the caller's back, without ever waiting for the server.
+
+    Made for a poll loop: `submit` and `flush` in each turn, wait for `fileno` to be readable (or
+    writable, if `wants_write`) or for `next_deadline`, then `collect`. The descriptor changes
+    with every connection, and is -1 without one. Only making a connection takes time: at most a
+    second or so, while a server is silent; for the embedded one, none.
+
+    After a lost connection everything unanswered is sent again, so a submission must be
+    idempotent in its effect. (The answer of a repeated `CommitRun` may then be False although
+    this writer's was the first.)
+
+    Args:
+        url: as for `RedisStore`.
+        timeout: seconds after which an unanswered submission is given up. A connection that
+            is silent for half of it is made again.
+        clock: monotonic seconds.
+
+    Raises:
+        UsageError: the URL cannot be read.
+    """
+
+    def __init__(
+        self, url: str, *, timeout: float = 10.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        parse_url(url)
+        self._url = url
+        self._timeout = timeout
+        self._clock = clock
+        self._channel: PolledChannel | None = None
+        self._trouble: object = "no connection was made yet"
+        self._pause = FIRST_PAUSE
+        self._not_before = clock()
+        self._heard = 0.0
+        self._submissions: deque[_Submission] = deque()
+        self._unsent: list[_Entry] = []
+        self._expected: deque[_Entry] = deque()
+
+    @property
+    def pending(self) -> int:
+        """How many submissions have not been collected."""
+        return len(self._submissions)
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether something waits for the socket to become writable."""
+        return self._channel is not None and self._channel.is_full
+
+    def fileno(self) -> int:
+        """The descriptor to poll, or -1 while there is no connection."""
+        return -1 if self._channel is None else self._channel.fileno()
+
+    def submit(self, operations: Sequence[Operation], token: object) -> None:
+        """Take operations over; ``token`` comes back from `collect` with their results."""
+        commands = encode(operations)
+        submission = _Submission(
+            token, commands, [_MISSING] * len(commands), len(commands), self._clock()
+        )
+        self._submissions.append(submission)
+        self._unsent.extend(submission.unanswered())
+
+    def flush(self) -> None:
+        """Send as much of what was submitted as the socket takes, connecting if need be."""
+        now = self._clock()
+        if now < self._not_before or not self._submissions:
+            return
+        channel = self._channel or self._connect(now)
+        if channel is None:
+            return
+        if not self._expected:
+            self._heard = now
+        unsent, self._unsent = self._unsent, []
+        self._expected.extend(unsent)
+        try:
+            channel.send([_command_of(*entry) for entry in unsent])
+        except OSError as error:
+            self._lose(error)
+
+    def collect(self) -> list[tuple[Any, list[Any] | KVSUnavailable]]:
+        """The submissions that are finished, in the order in which they were submitted.
+
+        Each comes with what its operations returned, or with the reason why there is no answer:
+        one was refused, or the server did not answer in time (whether an operation was carried
+        out is then not known).
+        """
+        self._read()
+        now = self._clock()
+        if self._expected and now - self._heard > self._timeout / 2:
+            self._lose(f"it was silent for {now - self._heard:.1f} s")
+        finished = []
+        while self._submissions:
+            outcome = self._outcome(self._submissions[0], now)
+            if outcome is None:
+                break
+            finished.append((self._submissions.popleft().token, outcome))
+        self.flush()
+        return finished
+
+    def next_deadline(self) -> float | None:
+        """When to call `collect` at the latest, on the clock given; None if nothing is pending."""
+        if not self._submissions:
+            return None
+        expiry = self._submissions[0].since + self._timeout
+        if self._channel is None or self._unsent:
+            return min(expiry, self._not_before)
+        return min(expiry, self._heard + self._timeout / 2) if self._expected else expiry
+
+    def close(self) -> None:
+        """Give back the connection; what was not collected is forgotten."""
+        self._drop()
+        self._submissions.clear()
+        self._unsent.clear()
+        self._expected.clear()
+
+    def _drop(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def _read(self) -> None:
+        if self._channel is None:
+            return
+        try:
+            for reply in self._channel.replies():
+                self._heard = self._clock()
+                self._take(reply)
+        except _LOST as error:
+            self._lose(error)
+
+    def _take(self, reply: Any) -> None:
+        submission, index = self._expected.popleft()
+        if submission is None:
+            return
+        code = code_of(reply) if isinstance(reply, ReplyError) else ""
+        if code == "NOSCRIPT":
+            self._unsent += [*_LOADS, (submission, index)]
+        elif code in TRANSIENT:
+            self._trouble = reply
+            self._unsent.append((submission, index))
+            self._not_before = self._heard + self._next_pause()
+        else:
+            self._pause = FIRST_PAUSE
+            submission.replies[index] = reply
+            submission.waiting -= 1
+
+    def _outcome(self, submission: _Submission, now: float) -> list[Any] | KVSUnavailable | None:
+        if submission.waiting:
+            waited = now - submission.since
+            if waited < self._timeout:
+                return None
+            self._unsent = [entry for entry in self._unsent if entry[0] is not submission]
+            return outage(self._url, self._trouble, 1, waited)
+        for reply in submission.replies:
+            if isinstance(reply, ReplyError):
+                return refusal(self._url, reply)
+        return answers(submission.commands, submission.replies)
+
+    def _connect(self, now: float) -> PolledChannel | None:
+        try:
+            self._channel = open_polled_channel(self._url, min(1.0, self._timeout))
+        except (Unreachable, Refused) as error:
+            self._trouble = error
+            self._not_before = now + self._next_pause()
+            return None
+        self._unsent = [*_LOADS]
+        for submission in self._submissions:
+            self._unsent.extend(submission.unanswered())
+        return self._channel
+
+    def _lose(self, cause: object) -> None:
+        """Drop the connection; the next one begins with everything that is unanswered."""
+        self._drop()
+        self._trouble = cause
+        self._not_before = self._clock() + self._next_pause()
+        self._expected.clear()
+
+    def _next_pause(self) -> float:
+        pause = self._pause
+        self._pause = min(2 * pause, LONGEST_PAUSE)
+        return pause
+
+
+def _command_of(submission: _Submission | None, index: int) -> Command:
+    return LOAD_SCRIPTS[index] if submission is None else submission.commands[index]

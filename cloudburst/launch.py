@@ -1,0 +1,106 @@
+"""Clusters on this machine: finding the user's shared one, and starting one that ends with us."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+
+from cloudburst import rundir
+from cloudburst.child import START_TIMEOUT, Child, start_role
+from cloudburst.config import LocalConfig, default_executors
+from cloudburst.life import Life
+
+__all__ = ["Life", "OwnedCluster", "local_address", "start_cluster"]
+
+STOP_GRACE = 3.0
+"""Seconds a supervisor may take to end everything."""
+
+
+def local_address() -> str | None:
+    """Where the user's shared local cluster is reached, or None if none is running.
+
+    Raises:
+        ClusterError: the folder of run directories is not private to this user.
+    """
+    return rundir.shared_address()
+
+
+class OwnedCluster:
+    """A local cluster that ends with this process, unless it is somebody else's.
+
+    Attributes:
+        address: where its scheduler is reached.
+        kvs_url: its key-value store, or "" for a cluster that was joined.
+    """
+
+    def __init__(self, address: str, kvs_url: str, supervisor: Child | None) -> None:
+        self.address = address
+        self.kvs_url = kvs_url
+        self._supervisor = supervisor
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        if supervisor is not None:
+            atexit.register(self.close)
+
+    @property
+    def owned(self) -> bool:
+        """Whether this object started the cluster, which then ends with it."""
+        return self._supervisor is not None and self._pid == os.getpid()
+
+    def fileno(self) -> int:
+        """Readable when an owned cluster is gone; -1 otherwise."""
+        return self._supervisor.fileno() if self._supervisor is not None else -1
+
+    def close(self) -> None:
+        """End the cluster if it is owned. Closing twice, or in a forked process, is harmless."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            atexit.unregister(self.close)
+            supervisor.stop(STOP_GRACE)
+
+
+def start_cluster(
+    executors: int | None = None, *, kvs_url: str = "", data_dir: str = "", shared: bool = False
+) -> OwnedCluster:
+    """Start a cluster on this machine, and wait until it takes calls.
+
+    Args:
+        executors: how many to run; by default as many as there are cores, and at least two.
+        kvs_url: an external key-value store, or "" for the embedded one.
+        data_dir: where the embedded store keeps its data, or "" to keep it in memory only.
+        shared: let the user's other processes find it; if there is such a cluster, join it
+            instead.
+
+    Raises:
+        ClusterError: it cannot be started; the text is of the process that failed.
+    """
+    if not shared:
+        return _start_supervisor(executors, kvs_url, data_dir, shared=False)
+    with rundir.starting_shared():
+        address = rundir.shared_address()
+        if address is not None:
+            return OwnedCluster(address, "", None)
+        return _start_supervisor(executors, kvs_url, data_dir, shared=True)
+
+
+def _start_supervisor(
+    executors: int | None, kvs_url: str, data_dir: str, *, shared: bool
+) -> OwnedCluster:
+    config = LocalConfig(
+        directory=str(rundir.new_directory()),
+        executors=default_executors() if executors is None else executors,
+        kvs_url=kvs_url,
+        data_dir=data_dir,
+        shared=shared,
+    )
+    supervisor = start_role("supervise", config.to_json())
+    try:
+        told = supervisor.wait_ready(START_TIMEOUT)
+    except BaseException:
+        supervisor.stop(STOP_GRACE)
+        raise
+    return OwnedCluster(told["address"], told["kvs_url"], supervisor)

@@ -1,0 +1,82 @@
+"""A cluster on this machine, for notebooks, scripts and tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cloudburst.client.client import CloudburstConnection
+from cloudburst.launch import OwnedCluster, start_cluster
+
+
+class LocalCluster:
+    """A cluster on this machine, started here, which ends with this process.
+
+    Args:
+        executors: how many to run; by default as many as there are cores, and at least two.
+        kvs: URL of an external key-value store; by default one of the cluster's own.
+        data_dir: folder in which the cluster's own store keeps its data; by default the data
+            ends with the cluster.
+        shared: let ``CloudburstConnection(local=True)`` in other processes of this user find it.
+            If there is one such cluster already, this object stands for that one and leaves it
+            running.
+
+    Attributes:
+        address: where `CloudburstConnection` reaches it.
+
+    Raises:
+        ClusterError: it cannot be started; the text is of the process that failed.
+    """
+
+    def __init__(
+        self,
+        executors: int | None = None,
+        *,
+        kvs: str | None = None,
+        data_dir: str | Path | None = None,
+        shared: bool = False,
+    ) -> None:
+        self._cluster: OwnedCluster = start_cluster(
+            executors,
+            kvs_url=kvs or "",
+            # The processes are told a path that means the same wherever they are.
+            data_dir=str(Path(data_dir).resolve()) if data_dir is not None else "",
+            shared=shared,
+        )
+        self.address = self._cluster.address
+        self._open = True
+
+    @property
+    def owned(self) -> bool:
+        """Whether this object started the cluster, and has not closed it."""
+        return self._cluster.owned
+
+    def connect(self) -> CloudburstConnection:
+        """A new connection to it, which is the caller's to close."""
+        return CloudburstConnection(self.address)
+
+    def fileno(self) -> int:
+        """For a poll loop: readable when an owned cluster has died; -1 if it is not owned."""
+        return self._cluster.fileno()
+
+    def close(self) -> None:
+        """End the cluster, if it is owned, and wait until nothing of it is left."""
+        self._open = False
+        self._cluster.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        how = "closed" if not self._open else "owned" if self.owned else "joined"
+        return f"<LocalCluster {self.address} {how} by process {os.getpid()}>"

@@ -1,0 +1,68 @@
+"""What goes into the scheduler's state and what comes out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+from cloudburst.core.messages import Call, Message
+from cloudburst.errors import CloudburstError
+from cloudburst.kvs.base import Operation
+
+
+class Received(NamedTuple):
+    """A message came from the peer of that identity."""
+
+    sender: str
+    message: Message
+
+
+class Written(NamedTuple):
+    """The operations of a `Write` were carried out, or ended in an error."""
+
+    token: int
+    outcome: list[Any] | CloudburstError
+
+
+class PeerGone(NamedTuple):
+    """A message could not be sent because its receiver is not connected any more."""
+
+    peer: str
+
+
+class Restored(NamedTuple):
+    """The KVS holds a run that was accepted by an earlier scheduler and has not ended."""
+
+    client: str
+    call: Call
+    epoch: int
+
+
+class Tick(NamedTuple):
+    """Time has passed."""
+
+
+class Send(NamedTuple):
+    """Send a message to the peer of that identity."""
+
+    to: str
+    message: Message
+
+
+class Write(NamedTuple):
+    """Carry out KVS operations; a `Written` with the token follows unless it is 0."""
+
+    operations: tuple[Operation, ...]
+    token: int = 0
+
+
+class Fail(NamedTuple):
+    """End a run that no executor will end: tell its client, and commit the error if stored."""
+
+    client: str
+    call: Call
+    epoch: int
+    error: CloudburstError
+
+
+Event: TypeAlias = Received | Written | PeerGone | Restored | Tick
+Command: TypeAlias = Send | Write | Fail

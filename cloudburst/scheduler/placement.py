@@ -1,0 +1,213 @@
+"""Which executor runs which segment. Pure functions of what is given to them.
+
+A segment (a chain of steps) goes to one executor as a whole. Sources need an executor with room
+now; what comes later is placed where little waits and most of its inputs are. Parallel branches
+spread over executors, unless they are known to be so short that a message costs more than they
+do.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from math import inf
+from typing import NamedTuple, TypeAlias
+
+from cloudburst.core.plan import Plan
+from cloudburst.scheduler.membership import Executor
+
+UNKNOWN = 1.0
+"""Seconds assumed of a segment that never ran: long enough not to be sent ahead."""
+
+OVERHEAD = 50e-6
+"""Seconds an executor needs for a run besides the user's code."""
+
+SPREAD_ABOVE = 300e-6
+"""Seconds below which a branch stays beside its parent: about what crossing over costs."""
+
+_SMOOTHING = 0.2
+
+Home: TypeAlias = tuple[str, int]
+"""A DAG's segment that keeps class instances: (DAG name, segment)."""
+
+
+class Placement(NamedTuple):
+    """The executor of each segment, or what has to happen first.
+
+    ``blocked_on`` names the executor that must have room first; "" stands for any.
+    """
+
+    executors: tuple[Executor, ...]
+    blocked_on: str | None = None
+
+
+class ServiceTimes:
+    """Expected seconds per segment, as a moving average of what executors report."""
+
+    def __init__(self) -> None:
+        self._of_plan: dict[str, list[float]] = {}
+
+    def of(self, plan: Plan) -> list[float]:
+        """Expected seconds of each of the plan's segments."""
+        times = self._of_plan.get(plan.id)
+        if times is None:
+            times = self._of_plan[plan.id] = [UNKNOWN] * len(plan.segments)
+        return times
+
+    def observe(self, plan_id: str, segment: int, seconds: float) -> None:
+        """Take in one measurement. The first one counts fully."""
+        times = self._of_plan.get(plan_id)
+        if times is None or not 0 <= segment < len(times):
+            return
+        seconds += OVERHEAD
+        old = times[segment]
+        times[segment] = seconds if old == UNKNOWN else old + _SMOOTHING * (seconds - old)
+
+    def forget(self, plan_ids: Collection[str]) -> None:
+        """Drop all but these plans' measurements."""
+        self._of_plan = {key: self._of_plan[key] for key in plan_ids if key in self._of_plan}
+
+
+def place(
+    plan: Plan,
+    executors: Mapping[str, Executor],
+    expected: Sequence[float],
+    homes: Mapping[Home, str],
+) -> Placement:
+    """Place every segment of a plan.
+
+    Args:
+        plan: what to place.
+        executors: the executors alive, by name, the oldest first.
+        expected: seconds each segment should take.
+        homes: where class instances of the plan's DAG live already.
+    """
+    if len(plan.segments) > 1:
+        return _GraphPlacer(plan, executors, expected, homes).place()
+    home = homes.get((plan.dag, 0)) if plan.has_classes else None
+    if home is not None:
+        executor = executors[home]
+        return Placement((executor,)) if executor.has_room(expected[0]) else Placement((), home)
+    best = _with_room(plan.id, executors.values(), expected[0])
+    return Placement((best,)) if best else Placement((), "")
+
+
+def _with_room(plan_id: str, executors: Iterable[Executor], expected: float) -> Executor | None:
+    """The least loaded executor that has room; of equals one that ran the plan before."""
+    best, best_load, best_cold = None, inf, True
+    for executor in executors:
+        load = executor.load
+        if load > best_load or not executor.has_room(expected):
+            continue
+        cold = plan_id not in executor.plans
+        if not load and not cold:
+            return executor
+        if load < best_load or cold < best_cold:
+            best, best_load, best_cold = executor, load, cold
+    return best
+
+
+class _Level:
+    """Segments of one depth: they may run at the same time, so they count against each other.
+
+    Segments of different depths follow one another and do not.
+    """
+
+    def __init__(self, plan_id: str, executors: Iterable[Executor]) -> None:
+        self._plan_id = plan_id
+        self._executors = executors
+        self._waiting: dict[Executor, float] = {}
+        self._heap: list[tuple[float, bool, int, Executor]] = []
+
+    def chose(self, executor: Executor, seconds: float) -> None:
+        """Count one more segment on that executor."""
+        self._waiting[executor] = self._waiting.get(executor, executor.load) + seconds
+        if self._heap:
+            heapq.heappush(self._heap, self._rank(executor))
+
+    def least(self, near: Mapping[Executor, int]) -> Executor:
+        """The executor where least waits; of equals the one with most of the inputs."""
+        if not self._heap:
+            self._heap = [self._rank(executor) for executor in self._executors]
+            heapq.heapify(self._heap)
+        # An entry with another load is outdated: a newer one of the same executor follows.
+        while self._heap[0][0] != self._load(self._heap[0][3]):
+            heapq.heappop(self._heap)
+        least, *_, best = self._heap[0]
+        equals = [executor for executor in near if self._load(executor) == least]
+        return min(equals, key=lambda e: (-near[e], self._rank(e))) if equals else best
+
+    def source(self, expected: float) -> Executor | None:
+        """The best one to begin on now: it has room, or begins the same run already."""
+        best = self.least({})
+        if self.may_begin(best, expected):
+            return best
+        return min(self._waiting, key=self._rank, default=None)
+
+    def may_begin(self, executor: Executor, expected: float) -> bool:
+        return executor in self._waiting or executor.has_room(expected)
+
+    def nearest(self, near: Mapping[Executor, int]) -> Executor:
+        """The executor with most of the inputs; of equals the one where least waits."""
+        return min(near, key=lambda e: (-near[e], self._rank(e)))
+
+    def _load(self, executor: Executor) -> float:
+        return self._waiting.get(executor, executor.load)
+
+    def _rank(self, executor: Executor) -> tuple[float, bool, int, Executor]:
+        cold = self._plan_id not in executor.plans
+        return self._load(executor), cold, executor.order, executor
+
+
+class _GraphPlacer:
+    """Places the segments of one plan in topological order."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        executors: Mapping[str, Executor],
+        expected: Sequence[float],
+        homes: Mapping[Home, str],
+    ) -> None:
+        self.plan = plan
+        self.executors = executors
+        self.expected = expected
+        self.homes = homes if plan.has_classes else {}
+        self.chosen: list[Executor] = []
+        self.levels = [_Level(plan.id, executors.values()) for _ in range(max(plan.depths) + 1)]
+
+    def place(self) -> Placement:
+        depths = self.plan.depths
+        for number, segment in enumerate(self.plan.segments):
+            home = self.homes.get((self.plan.dag, number)) if self.homes else None
+            if segment.parents:
+                executor = self._later(number, segment.parents, home)
+            else:
+                source = self._source(number, home)
+                if source is None:
+                    return Placement((), home or "")
+                executor = source
+            self.chosen.append(executor)
+            self.levels[depths[number]].chose(executor, self.expected[number])
+        return Placement(tuple(self.chosen))
+
+    def _source(self, number: int, home: str | None) -> Executor | None:
+        level, expected = self.levels[0], self.expected[number]
+        if home is not None:
+            executor = self.executors[home]
+            return executor if level.may_begin(executor, expected) else None
+        if number == 0:
+            return _with_room(self.plan.id, self.executors.values(), expected)
+        return level.source(expected)
+
+    def _later(self, number: int, parents: tuple[int, ...], home: str | None) -> Executor:
+        if home is not None:
+            return self.executors[home]
+        level = self.levels[self.plan.depths[number]]
+        short = self.expected[number] < SPREAD_ABOVE
+        if len(parents) == 1:
+            parent = self.chosen[parents[0]]
+            return parent if short else level.least({parent: 1})
+        near = Counter([self.chosen[parent] for parent in parents])
+        return level.nearest(near) if short else level.least(near)

@@ -1,0 +1,182 @@
+"""The scheduler's process: one socket, one store connection, one loop around `SchedulerState`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+
+import zmq
+
+from cloudburst.config import SchedulerConfig
+from cloudburst.core.ids import VERSION, python_version
+from cloudburst.core.messages import PROTOCOL, Result, RunState, Welcome
+from cloudburst.core.wire import decode, encode, unpack_call
+from cloudburst.errors import CloudburstError, ProtocolError
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import CommitRun, DropMember, GetFields, KeyValueStore, Members
+from cloudburst.kvs.redis import RedisStore, RedisWriter
+from cloudburst.life import Life
+from cloudburst.scheduler.events import (
+    Event,
+    Fail,
+    PeerGone,
+    Received,
+    Restored,
+    Send,
+    Tick,
+    Write,
+    Written,
+)
+from cloudburst.scheduler.state import SchedulerState
+from cloudburst.serialization import join, pack_cluster_failure
+from cloudburst.transport import Poller, Router, new_context
+
+_log = logging.getLogger(__name__)
+
+
+class SchedulerServer:
+    """Carries events to the state and its commands out.
+
+    Args:
+        config: address, store and limits.
+        context: the process's ZeroMQ context.
+        life: the pipe to the parent, whose end ends the server.
+    """
+
+    def __init__(
+        self, config: SchedulerConfig, context: zmq.Context[zmq.Socket[bytes]], life: Life
+    ) -> None:
+        self.life = life
+        self.ttl = config.result_ttl
+        self.router = Router(context, config.address)
+        self.writer = RedisWriter(config.kvs_url)
+        self.poller = Poller(self.router, life)
+        self.writer_fd: int | None = None
+        self.state = SchedulerState(
+            Welcome(PROTOCOL, VERSION, python_version(), config.kvs_url),
+            max_waiting=config.max_waiting,
+            host_timeout=config.host_timeout,
+            ttl=config.result_ttl,
+        )
+
+    def restore(self, store: KeyValueStore) -> None:
+        """Take over what an earlier scheduler left in the store.
+
+        Raises:
+            KVSUnavailable: the store does not answer.
+        """
+        functions, dags, open_runs = store.execute(
+            [GetFields(keys.FUNCTIONS), GetFields(keys.DAGS), Members(keys.OPEN_RUNS)]
+        )
+        self.state.registrar.registry.restore(functions, dags)
+        for run_id in open_runs:
+            (record,) = store.execute([GetFields(keys.run_key(run_id))])
+            if not record.get("call"):
+                store.execute([DropMember(keys.OPEN_RUNS, run_id)])
+                continue
+            call, client = unpack_call(record["call"])
+            self.feed(Restored(client, call, int(record["epoch"])))
+
+    def serve(self) -> None:
+        """Serve until the parent ends or asks to stop."""
+        while not self.life.ended():
+            self.poller.wait(self._seconds_to_wait())
+            for sender, frames in self.router.messages():
+                self._receive(sender, frames)
+            self._collect()
+            self._tick()
+            self._flush()
+
+    def feed(self, event: Event) -> None:
+        """Handle an event and whatever follows from it."""
+        events: deque[Event] = deque([event])
+        while events:
+            for command in self.state.handle(events.popleft(), time.monotonic()):
+                match command:
+                    case Send(to=to, message=message):
+                        if not self.router.send(to, encode(message)):
+                            events.append(PeerGone(to))
+                    case Write(operations=operations, token=token):
+                        self.writer.submit(operations, token)
+                    case Fail():
+                        self._fail(command)
+
+    def _receive(self, sender: str, frames: list[bytes | memoryview]) -> None:
+        try:
+            message = decode(frames)
+        except ProtocolError as error:
+            _log.warning("dropped a message from %r: %s", sender, error)
+            return
+        self.feed(Received(sender, message))
+
+    def _fail(self, command: Fail) -> None:
+        call, error = command.call, command.error
+        _log.warning("run %s failed: %s", call.run_id, error)
+        frames = pack_cluster_failure(error)
+        self.router.send(command.client, encode(Result(call.run_id, failed=True, frames=frames)))
+        if call.store:
+            commit = CommitRun(
+                run_id=call.run_id,
+                state=RunState.FAILED,
+                epoch=command.epoch,
+                executor="",
+                reason=str(error),
+                result=join(frames),
+                output_key=call.output_key,
+                ttl=self.ttl,
+            )
+            self.writer.submit([commit, DropMember(keys.OPEN_RUNS, call.run_id)], 0)
+
+    def _collect(self) -> None:
+        for token, outcome in self.writer.collect():
+            if isinstance(outcome, CloudburstError):
+                _log.error("the store refused a write: %s", outcome)
+            if token:
+                self.feed(Written(token, outcome))
+
+    def _tick(self) -> None:
+        deadline = self.state.next_deadline()
+        if deadline is not None and time.monotonic() >= deadline:
+            self.feed(Tick())
+
+    def _flush(self) -> None:
+        self.writer.flush()
+        fd = self.writer.fileno() if self.writer.pending else None
+        if fd != self.writer_fd:
+            # A reconnected writer has another descriptor; an idle one would only wake us.
+            if self.writer_fd is not None:
+                self.poller.discard(self.writer_fd)
+            if fd is not None:
+                self.poller.add(fd)
+            self.writer_fd = fd
+
+    def _seconds_to_wait(self) -> float | None:
+        deadlines = [self.state.next_deadline(), self.writer.next_deadline()]
+        known = [deadline for deadline in deadlines if deadline is not None]
+        return max(0.0, min(known) - time.monotonic()) if known else None
+
+    def close(self) -> None:
+        """Close the socket and the store connection."""
+        self.router.close()
+        self.writer.close()
+
+
+def main(config: SchedulerConfig, life: Life) -> None:
+    """Run a scheduler until its parent ends or it is told to stop.
+
+    Raises:
+        OSError: the address cannot be bound.
+        KVSUnavailable: the store does not answer.
+    """
+    context = new_context()
+    server = SchedulerServer(config, context, life)
+    try:
+        store = RedisStore(config.kvs_url)
+        server.restore(store)
+        store.close()
+        life.ready(server.router.address)
+        server.serve()
+    finally:
+        server.close()
+        context.term()

@@ -1,0 +1,45 @@
+"""Values, functions and failures to frames and back; the one user of cloudpickle."""
+
+from cloudburst.serialization.failures import (
+    Failure,
+    failure_in,
+    pack_cluster_failure,
+    pack_failure,
+)
+from cloudburst.serialization.frames import has_references, join, split
+from cloudburst.serialization.functions import (
+    FunctionCode,
+    LoadedClass,
+    LoadedFunction,
+    pack_function,
+    unpack_function,
+)
+from cloudburst.serialization.references import (
+    CloudburstReference,
+    collecting,
+    references_in,
+    resolve,
+)
+from cloudburst.serialization.values import Packed, pack, unpack
+
+__all__ = [
+    "CloudburstReference",
+    "Failure",
+    "FunctionCode",
+    "LoadedClass",
+    "LoadedFunction",
+    "Packed",
+    "collecting",
+    "failure_in",
+    "has_references",
+    "join",
+    "pack",
+    "pack_cluster_failure",
+    "pack_failure",
+    "pack_function",
+    "references_in",
+    "resolve",
+    "split",
+    "unpack",
+    "unpack_function",
+]
