@@ -187,9 +187,11 @@ def start(name: str, command: Sequence[str], fds: Sequence[int] = ()) -> Child:
     return Child(name, process, pipe, ready)
 
 
-def start_role(role: str, config: str, *flags: str, fds: Sequence[int] = ()) -> Child:
-    """Start ``python -m cloudburst ROLE --config CONFIG FLAGS``."""
-    return start(role, ["-m", "cloudburst", role, "--config", config, *flags], fds)
+def start_role(
+    role: str, config: str, *flags: str, name: str = "", fds: Sequence[int] = ()
+) -> Child:
+    """Start ``python -m cloudburst ROLE --config CONFIG FLAGS``; ``name`` as in `start`."""
+    return start(name or role, ["-m", "cloudburst", role, "--config", config, *flags], fds)
 
 
 def child_environment() -> dict[str, str]:

@@ -110,33 +110,32 @@ def _stay(cluster: LocalCluster, life: Life) -> None:
             raise ClusterError("the cluster has died; its processes said why")
 
 
-def _supervise(flags: argparse.Namespace) -> None:
+def _supervise(flags: argparse.Namespace, life: Life) -> None:
     from cloudburst import supervisor
 
-    _run_child(flags, lambda life: supervisor.main(_config(LocalConfig, flags), life))
+    supervisor.main(_config(LocalConfig, flags), life)
 
 
-def _scheduler(flags: argparse.Namespace) -> None:
+def _scheduler(flags: argparse.Namespace, life: Life) -> None:
     from cloudburst.scheduler import server
 
-    _run_child(flags, lambda life: server.main(_config(SchedulerConfig, flags), life))
+    server.main(_config(SchedulerConfig, flags), life)
 
 
-def _host(flags: argparse.Namespace) -> None:
+def _host(flags: argparse.Namespace, life: Life) -> None:
     from cloudburst.executor import host
 
-    _run_child(flags, lambda life: host.main(_config(HostConfig, flags), life))
+    host.main(_config(HostConfig, flags), life)
 
 
-def _zygote(flags: argparse.Namespace) -> None:
+def _zygote(flags: argparse.Namespace, life: Life) -> None:
     import socket
 
     from cloudburst.executor import zygote
     from cloudburst.executor.control import Channel
 
     channel = Channel(socket.socket(fileno=flags.control_fd))
-    config = _config(HostConfig, flags)
-    _run_child(flags, lambda life: zygote.main(config, life, channel, _load_executor))
+    zygote.main(_config(HostConfig, flags), life, channel, _load_executor)
 
 
 def _load_executor() -> Run:
@@ -149,18 +148,30 @@ def _load_executor() -> Run:
     return run
 
 
-def _executor(flags: argparse.Namespace) -> None:
-    config = _config(ExecutorConfig, flags)
-    # The executor minds its signals itself.
-    life_fd = Life(stdin=flags.life, ready_fd=flags.ready_fd).detach()
-    _load_executor()(config, life_fd)
+def _executor(flags: argparse.Namespace, life: Life) -> None:
+    # The executor minds its signals and its pipe itself.
+    _load_executor()(_config(ExecutorConfig, flags), life.detach())
 
 
-def _run_child(flags: argparse.Namespace, run: Callable[[Life], None]) -> None:
+# Roles that fork have no grace: they must not have a thread, and their host looks after them.
+_ROLES: dict[str, tuple[Callable[[argparse.Namespace, Life], None], float]] = {
+    "supervise": (_supervise, 4.0),
+    "scheduler": (_scheduler, 2.0),
+    "host": (_host, 2.0),
+    "zygote": (_zygote, 0.0),
+    "executor": (_executor, 0.0),
+}
+
+
+def _run_role(flags: argparse.Namespace) -> None:
     """Run a process that may have a parent, and tell it of an error before it is ready."""
     life = Life(stdin=flags.life, ready_fd=flags.ready_fd)
+    run, grace = _ROLES[flags.role]
+    if grace and flags.life:
+        life.guard(grace, lambda: _clear_orphan(flags.run_dir))
     try:
-        run(life)
+        if not life.ended():
+            run(flags, life)
     except (CloudburstError, OSError) as error:
         if not life.failed(str(error)):
             raise
@@ -169,15 +180,16 @@ def _run_child(flags: argparse.Namespace, run: Callable[[Life], None]) -> None:
         life.failed(f"{type(error).__name__}: {error}")
         raise
     finally:
-        if flags.run_dir:
-            _clear_orphan(Path(flags.run_dir))
+        _clear_orphan(flags.run_dir)
 
 
-def _clear_orphan(directory: Path) -> None:
+def _clear_orphan(run_dir: str) -> None:
+    if not run_dir:
+        return
     from cloudburst.kvs import embedded
     from cloudburst.rundir import clear_orphan
 
-    clear_orphan(directory, embedded.sweep)
+    clear_orphan(Path(run_dir), embedded.sweep)
 
 
 def _config(kind: type[Config], flags: argparse.Namespace) -> Config:
@@ -190,7 +202,7 @@ def _config(kind: type[Config], flags: argparse.Namespace) -> Config:
     }
     needed = [f.name for f in fields(kind) if f.default is MISSING and f.name not in given]
     if needed:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in needed)
+        names = ", ".join(f"--{name.removesuffix('_url').replace('_', '-')}" for name in needed)
         raise UsageError(f"{flags.role} needs {names} (or --config)")
     return kind(**given)
 
@@ -203,9 +215,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_scheduler(roles)
     _add_host(roles)
     _add_executor(roles)
-    for role, command in (("supervise", _supervise), ("zygote", _zygote)):
+    for role in ("supervise", "zygote"):
         # Without help: these two are started by others only.
-        child = _add(roles, role, command)
+        child = _add(roles, role)
         child.add_argument("--control-fd", type=int, default=-1, help=argparse.SUPPRESS)
     return parser
 
@@ -218,7 +230,7 @@ def _add_up(roles: Any) -> None:
 
 
 def _add_scheduler(roles: Any) -> None:
-    parser = _add(roles, "scheduler", _scheduler, "run a scheduler")
+    parser = _add(roles, "scheduler", "run a scheduler")
     flag = parser.add_argument
     address = f"tcp://127.0.0.1:{DEFAULT_PORT}"
     flag("--address", default=address, help="where to bind; default %(default)s")
@@ -229,7 +241,7 @@ def _add_scheduler(roles: Any) -> None:
 
 
 def _add_host(roles: Any) -> None:
-    parser = _add(roles, "host", _host, "run a host and its executors")
+    parser = _add(roles, "host", "run a host and its executors")
     flag = parser.add_argument
     flag("--scheduler", metavar="ADDRESS", help="the scheduler's address")
     flag("--kvs", dest="kvs_url", metavar="URL", help="the key-value store")
@@ -239,17 +251,15 @@ def _add_host(roles: Any) -> None:
 
 
 def _add_executor(roles: Any) -> None:
-    parser = _add(roles, "executor", _executor, "run one executor that no host watches")
+    parser = _add(roles, "executor", "run one executor that no host watches")
     for name in ("--name", "--host", "--scheduler", "--bind"):
         parser.add_argument(name, help="as hosts tell it")
     parser.add_argument("--kvs", dest="kvs_url", metavar="URL", help="the key-value store")
 
 
-def _add(
-    roles: Any, role: str, command: Callable[[argparse.Namespace], None], text: str = ""
-) -> argparse.ArgumentParser:
+def _add(roles: Any, role: str, text: str = "") -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = roles.add_parser(role, **({"help": text} if text else {}))
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=_run_role)
     flag = parser.add_argument
     flag("--config", metavar="JSON", help="all the configuration at once")
     flag("--log-level", help="DEBUG, INFO, WARNING or ERROR")

@@ -5,16 +5,22 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from pathlib import Path
 
 from cloudburst import rundir
 from cloudburst.child import START_TIMEOUT, Child, start_role
 from cloudburst.config import LocalConfig, default_executors
+from cloudburst.errors import UsageError
+from cloudburst.kvs import embedded
 from cloudburst.life import Life
 
 __all__ = ["Life", "OwnedCluster", "local_address", "start_cluster"]
 
 STOP_GRACE = 3.0
 """Seconds a supervisor may take to end everything."""
+
+LOADING_TIMEOUT = 300.0
+"""Seconds more that a store may take to read its data."""
 
 
 def local_address() -> str | None:
@@ -34,10 +40,17 @@ class OwnedCluster:
         kvs_url: its key-value store, or "" for a cluster that was joined.
     """
 
-    def __init__(self, address: str, kvs_url: str, supervisor: Child | None) -> None:
+    def __init__(
+        self,
+        address: str,
+        kvs_url: str = "",
+        supervisor: Child | None = None,
+        directory: Path | None = None,
+    ) -> None:
         self.address = address
         self.kvs_url = kvs_url
         self._supervisor = supervisor
+        self._directory = directory
         self._pid = os.getpid()
         self._lock = threading.Lock()
         if supervisor is not None:
@@ -60,7 +73,7 @@ class OwnedCluster:
             supervisor, self._supervisor = self._supervisor, None
         if supervisor is not None:
             atexit.unregister(self.close)
-            supervisor.stop(STOP_GRACE)
+            _stop(supervisor, self._directory)
 
 
 def start_cluster(
@@ -72,35 +85,47 @@ def start_cluster(
         executors: how many to run; by default as many as there are cores, and at least two.
         kvs_url: an external key-value store, or "" for the embedded one.
         data_dir: where the embedded store keeps its data, or "" to keep it in memory only.
-        shared: let the user's other processes find it; if there is such a cluster, join it
-            instead.
+        shared: let the user's other processes find it; if there is such a cluster, join that
+            one, as it is.
 
     Raises:
+        UsageError: there is to be no executor, or a folder for an external store.
         ClusterError: it cannot be started; the text is of the process that failed.
     """
+    if executors is not None and executors < 1:
+        raise UsageError(f"a cluster has at least one executor, not {executors}")
+    if kvs_url and data_dir:
+        raise UsageError(f"an external store keeps its data itself, not in {data_dir}")
     if not shared:
         return _start_supervisor(executors, kvs_url, data_dir, shared=False)
     with rundir.starting_shared():
         address = rundir.shared_address()
         if address is not None:
-            return OwnedCluster(address, "", None)
+            return OwnedCluster(address)
         return _start_supervisor(executors, kvs_url, data_dir, shared=True)
 
 
 def _start_supervisor(
     executors: int | None, kvs_url: str, data_dir: str, *, shared: bool
 ) -> OwnedCluster:
+    directory = rundir.new_directory()
     config = LocalConfig(
-        directory=str(rundir.new_directory()),
+        directory=str(directory),
         executors=default_executors() if executors is None else executors,
         kvs_url=kvs_url,
         data_dir=data_dir,
         shared=shared,
     )
-    supervisor = start_role("supervise", config.to_json())
+    supervisor = start_role("supervise", config.to_json(), name="cluster")
     try:
-        told = supervisor.wait_ready(START_TIMEOUT)
+        told = supervisor.wait_ready(START_TIMEOUT + (LOADING_TIMEOUT if data_dir else 0.0))
     except BaseException:
-        supervisor.stop(STOP_GRACE)
+        _stop(supervisor, directory)
         raise
-    return OwnedCluster(told["address"], told["kvs_url"], supervisor)
+    return OwnedCluster(told["address"], told["kvs_url"], supervisor, directory)
+
+
+def _stop(supervisor: Child, directory: Path | None) -> None:
+    supervisor.stop(STOP_GRACE)
+    if directory is not None:  # there only if the supervisor was killed
+        rundir.clear_orphan(directory, embedded.sweep)

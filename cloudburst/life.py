@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import selectors
 import signal
+import threading
+import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -27,6 +31,7 @@ class Life:
 
     def __init__(self, *, stdin: bool = False, ready_fd: int = -1) -> None:
         self._over = False
+        self._said = False
         self._ready_fd = ready_fd
         if ready_fd >= 0:
             os.set_inheritable(ready_fd, False)  # noqa: FBT003  (positional only)
@@ -60,6 +65,18 @@ class Life:
                 self._over |= signal.SIGTERM in came or signal.SIGINT in came
         return self._over
 
+    def guard(self, grace: float, last: Callable[[], None]) -> None:
+        """End the process by force if it does not notice that its parent is gone.
+
+        Nobody else would: it may stand in a call that takes its time. Not for processes that
+        fork, as this takes a thread.
+
+        Args:
+            grace: seconds the process has to end by itself.
+            last: called before, on that thread.
+        """
+        threading.Thread(target=self._watch, args=(grace, last), daemon=True).start()
+
     def ready(self, payload: Any = "") -> None:
         """Tell the parent that this process does its work from now on.
 
@@ -69,7 +86,11 @@ class Life:
         self._say({"ready": payload})
 
     def failed(self, text: str) -> bool:
-        """Tell the parent why there is no getting ready. Returns False if it does not listen."""
+        """Tell the parent why there is no getting ready.
+
+        Returns:
+            False if nobody listens, or no longer because this process was ready before.
+        """
         return self._say({"error": text})
 
     def detach(self) -> int:
@@ -92,9 +113,20 @@ class Life:
             if self._own_end >= 0:
                 os.close(self._own_end)
 
+    def _watch(self, grace: float, last: Callable[[], None]) -> None:
+        poll = select.poll()
+        poll.register(self.pipe, 0)  # a hang-up is told in any case
+        poll.poll()
+        time.sleep(grace)
+        try:
+            last()
+        finally:
+            os._exit(1)
+
     def _say(self, message: dict[str, Any]) -> bool:
-        if self._ready_fd < 0:
+        if self._ready_fd < 0 or self._said:
             return False
+        self._said = True
         try:
             os.write(self._ready_fd, json.dumps(message).encode() + b"\n")
         except BrokenPipeError:

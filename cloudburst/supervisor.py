@@ -67,7 +67,7 @@ class Supervisor:
             self._note("store")
         self._start_scheduler()
         waiting = list(self._children.values())
-        deadline = self._began + START_TIMEOUT
+        deadline = time.monotonic() + START_TIMEOUT
         while waiting and not self._life.ended():
             self._poller.wait(deadline - time.monotonic())
             if time.monotonic() > deadline:

@@ -50,6 +50,9 @@ from cloudburst.kvs.objects import read_objects, write_objects
 from cloudburst.launch import OwnedCluster, start_cluster
 from cloudburst.serialization import pack, pack_function, split
 
+REPORTING = 0.5
+"""Seconds in which an executor can say that a reference did not appear within the timeout."""
+
 # Inside the class the name `list` is its method.
 _Strings: TypeAlias = list[str]
 _Arguments: TypeAlias = list[tuple[str, str, Any]]
@@ -344,7 +347,9 @@ class CloudburstConnection:
             frames=frames,
         )
         future = self._calls.start(call)
-        return future.result(timeout) if options.direct_response else future
+        if not options.direct_response:
+            return future
+        return future.result(timeout + REPORTING if references else timeout)
 
     def _check_steps(self, name: str, arg_map: Mapping[str, Any]) -> None:
         steps = self._dags.get(name)

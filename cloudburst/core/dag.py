@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from cloudburst.core.ids import check_name
 from cloudburst.errors import DagError, InvalidName
 
 MAX_STEPS = 10_000
+MAX_PROBLEMS = 20
+"""Problems reported of one kind: looking for a suggestion for each of thousands takes minutes."""
 
 
 class Step(NamedTuple):
@@ -71,7 +74,10 @@ def make_edges(connections: Iterable[Sequence[str]]) -> tuple[tuple[str, str], .
 
 
 def problems_of(dag: Dag, known_functions: Collection[str]) -> list[str]:
-    """Every reason why ``dag`` cannot be registered, one sentence each; empty if it can."""
+    """Why ``dag`` cannot be registered, one sentence for each reason; empty if it can.
+
+    Of one kind of reason the first 20 are given.
+    """
     if not dag.steps:
         return ["a DAG needs at least one step."]
     if len(dag.steps) > MAX_STEPS:
@@ -85,28 +91,27 @@ def _step_problems(dag: Dag, known_functions: Collection[str]) -> list[str]:
     problems = [
         f"step {name!r} is listed twice; use ('other_name', {name!r}) to run a function "
         "in several steps."
-        for name in twice
+        for name in twice[:MAX_PROBLEMS]
     ]
     missing = dict.fromkeys(s.function for s in dag.steps if s.function not in known_functions)
     problems += [
         f"function {name!r} is not registered{did_you_mean(name, known_functions)}"
-        for name in missing
+        for name in islice(missing, MAX_PROBLEMS)
     ]
     return problems
 
 
 def _edge_problems(dag: Dag) -> list[str]:
     names = {step.name for step in dag.steps}
+    astray = ((edge, end) for edge in dag.edges for end in dict.fromkeys(edge) if end not in names)
     problems = [
         f"connection {edge!r} names {end!r}, which is not a step{did_you_mean(end, names)}"
-        for edge in dag.edges
-        for end in dict.fromkeys(edge)
-        if end not in names
+        for edge, end in islice(astray, MAX_PROBLEMS)
     ]
+    repeated = ((edge, count) for edge, count in Counter(dag.edges).items() if count > 1)
     problems += [
         f"connection {edge!r} is listed {count} times."
-        for edge, count in Counter(dag.edges).items()
-        if count > 1
+        for edge, count in islice(repeated, MAX_PROBLEMS)
     ]
     return problems
 

@@ -143,7 +143,9 @@ def _depths(segments: Sequence[Segment]) -> tuple[int, ...]:
 def _segments(count: int, edges: list[tuple[int, int]]) -> tuple[Segment, ...]:
     parents: dict[int, list[int]] = defaultdict(list)
     children: dict[int, list[int]] = defaultdict(list)
+    position = {}
     for source, target in edges:
+        position[source, target] = len(parents[target])
         parents[target].append(source)
         children[source].append(target)
 
@@ -167,7 +169,7 @@ def _segments(count: int, edges: list[tuple[int, int]]) -> tuple[Segment, ...]:
             inputs=len(parents[chain[0]]),
             parents=tuple(number_of_tail[parent] for parent in parents[chain[0]]),
             outputs=tuple(
-                Edge(number_of_head[child], parents[child].index(chain[-1]))
+                Edge(number_of_head[child], position[chain[-1], child])
                 for child in children[chain[-1]]
             ),
         )

@@ -1,7 +1,7 @@
 """Messages to frames and back.
 
-The first frame is a msgpack array ``[tag, field, ...]``; a message's payload follows it as
-frames of their own, so that nobody needs to copy or open a value to forward it.
+The first frame is a msgpack array ``[tag, field, ...]``. A small payload is its last field; a
+larger one follows as frames of their own, and nobody copies a value to forward it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from cloudburst.errors import ProtocolError
 
 MAX_HEADER = 16 * 1024 * 1024
 MAX_FRAMES = 100_000
+INLINE_FRAMES = 16
+INLINE_BYTES = 4096
+"""A payload up to these travels in the header: a frame of its own costs more than the copy."""
 
 Check: TypeAlias = Callable[[Any], bool]
 
@@ -55,19 +58,28 @@ def _nested(kind: type[Any]) -> tuple[tuple[int, Check], ...]:
 
 
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}
-_TYPES = tuple(_header_types(kind) for kind in _KINDS)
+_HEADER_TYPES = tuple(_header_types(kind) for kind in _KINDS)
 _NESTED = tuple(_nested(kind) for kind in _KINDS)
 _HAS_FRAMES = tuple("frames" in kind._fields for kind in _KINDS)
+_TYPES = tuple(
+    (*types, tuple) if has_frames else types
+    for types, has_frames in zip(_HEADER_TYPES, _HAS_FRAMES, strict=True)
+)
+"""Types of a header that holds its payload, if it has one."""
+_TYPES_OUTSIDE = tuple((*types, type(None)) for types in _HEADER_TYPES)
+"""Types of a header whose payload follows."""
+_ONLY_BYTES = {bytes}
 _CONTEXT_TYPES = _header_types(RunContext)[1:]
 _CONTEXT_NESTED = _nested(RunContext)
 
 
 def encode(message: Message) -> list[Buffer]:
-    """The frames of a message; its payload frames are passed through, not copied."""
+    """The frames of a message; a large payload's frames are passed through, not copied."""
     tag = _TAGS[type(message)]
     if _HAS_FRAMES[tag]:
         payload: Any = message[-1]
-        return [_pack((tag, *message[:-1])), *payload]
+        if len(payload) > INLINE_FRAMES or sum(map(len, payload)) > INLINE_BYTES:
+            return [_pack((tag, *message[:-1], None)), *payload]
     return [_pack((tag, *message))]
 
 
@@ -86,18 +98,19 @@ def decode(frames: Frames) -> Message:
     if not 0 <= tag < len(_KINDS):
         raise ProtocolError(f"there is no message with tag {tag}")
     kind = _KINDS[tag]
-    if tuple(map(type, header)) != _TYPES[tag]:
-        raise ProtocolError(f"the fields of a {kind.__name__} have other types or number")
+    types = tuple(map(type, header))
     for number, fits in _NESTED[tag]:
-        if not fits(header[number]):
+        if number >= len(header) or not fits(header[number]):
             raise ProtocolError(f"field {number} of a {kind.__name__} has items of other types")
     message: Message
-    if _HAS_FRAMES[tag]:
-        message = kind(*header[1:], frames[1:])
-    elif len(frames) == 1:
+    if types == _TYPES[tag] and len(frames) == 1:
+        if _HAS_FRAMES[tag] and not _ONLY_BYTES.issuperset(map(type, header[-1])):
+            raise ProtocolError(f"the payload of a {kind.__name__} is not frames")
         message = kind(*header[1:])
+    elif types == _TYPES_OUTSIDE[tag] and _HAS_FRAMES[tag]:
+        message = kind(*header[1:-1], frames[1:])
     else:
-        raise ProtocolError(f"a {kind.__name__} has no payload, but {len(frames) - 1} frames came")
+        raise ProtocolError(f"the fields of a {kind.__name__} have other types or number")
     return message
 
 
@@ -134,7 +147,8 @@ def _unpack(frames: Frames) -> object:
 
 def pack_call(call: Call, client: str) -> bytes:
     """A call as kept in its run's record, so that a restarted scheduler can start it again."""
-    packed: bytes = _pack((client, *map(bytes, encode(call))))
+    # Not the shared packer: it would keep a buffer of the largest call for ever.
+    packed: bytes = msgpack.packb((client, *encode(call)))
     return packed
 
 
@@ -145,10 +159,12 @@ def unpack_call(blob: Buffer) -> tuple[Call, str]:
         ProtocolError: the bytes are not a packed call.
     """
     try:
-        client, *frames = msgpack.unpackb(blob, use_list=False)
+        record = msgpack.unpackb(blob, use_list=False)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise ProtocolError(f"a run's recorded call cannot be read: {error}") from None
-    call = decode(frames)
+    if type(record) is not tuple or [*map(type, record)] != [str] + [bytes] * (len(record) - 1):
+        raise ProtocolError("a run's recorded call is not a client and frames")
+    call = decode(record[1:])
     if not isinstance(call, Call):
         raise ProtocolError(f"a run's record holds a {type(call).__name__} instead of a call")
-    return call, client
+    return call, record[0]

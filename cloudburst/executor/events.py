@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from cloudburst.core.messages import Finished, Forget, Frames, RunContext, Start, Trigger
@@ -25,21 +27,42 @@ class Argument(NamedTuple):
     frames: Frames
 
 
-class Work(NamedTuple):
-    """A segment whose inputs are all in.
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A run's context, understood: what it means on this executor.
 
-    ``keep_local`` says that the value's only reader is on this executor, so that it needs no
-    pickling.
+    All calls of one client to one DAG that are placed alike share one.
+
+    Attributes:
+        packed: the context as it travels on in triggers.
+        missing: of each segment that runs here, how many inputs it waits for; the `Start` that
+            brings a segment's own arguments, or makes a source run, counts as one.
+        needs_start: the segments among them that wait for a `Start`.
+        keep_local: the segments whose value has one reader, on this executor: it is handed over
+            in memory, without pickling.
     """
+
+    context: RunContext
+    packed: bytes
+    plan: Plan
+    missing: dict[int, int]
+    needs_start: tuple[int, ...]
+    keep_local: frozenset[int]
+
+    def is_here(self, segment: int) -> bool:
+        """Whether a segment runs on this executor."""
+        return segment in self.missing
+
+
+class Work(NamedTuple):
+    """A segment whose inputs are all in."""
 
     run_id: str
     epoch: int
-    plan: Plan
+    route: Route
     segment: int
-    context: RunContext
-    arguments: tuple[Argument, ...]
-    inputs: tuple[Input, ...]
-    keep_local: bool
+    arguments: Sequence[Argument]
+    inputs: Sequence[Input]
 
 
 class PlanLoaded(NamedTuple):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from cloudburst.core.plan import PlanStep
-from cloudburst.errors import KeyNotFound
+from cloudburst.errors import CloudburstError, KeyNotFound
 from cloudburst.executor.library import UserLibrary
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Get, KeyValueStore
@@ -32,6 +32,14 @@ class _InstanceKey(NamedTuple):
     step: str
 
 
+class NotLoaded(Exception):
+    """A function's code cannot be had; ``error`` says why."""
+
+    def __init__(self, error: CloudburstError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class Functions:
     """The functions and class instances of one executor.
 
@@ -43,7 +51,8 @@ class Functions:
     def __init__(self, store: KeyValueStore, idle: float) -> None:
         self._store = store
         self._idle = idle
-        self._loaded: dict[str, LoadedFunction | LoadedClass] = {}
+        self._plain: dict[str, Called] = {}
+        self._classes: dict[str, LoadedClass] = {}
         self._instances: dict[_InstanceKey, _Instance] = {}
 
     def callable_for(self, dag: str, step: PlanStep, library: UserLibrary) -> Called:
@@ -53,12 +62,13 @@ class Functions:
         this executor keeps for the step within a DAG.
 
         Raises:
-            KeyNotFound: the KVS does not have the function's code.
+            NotLoaded: the code is not in the KVS, or cannot be loaded here.
             Exception: the class's own ``__init__`` raised.
         """
-        loaded = self._loaded.get(step.version)
-        if loaded is None:
-            loaded = self._loaded[step.version] = self._fetch(step)
+        plain = self._plain.get(step.version)
+        if plain is not None:
+            return plain
+        loaded = self._classes.get(step.version) or self._load(step)
         if isinstance(loaded, LoadedFunction):
             return loaded.callable
         if not dag:
@@ -85,18 +95,26 @@ class Functions:
         oldest = min((item.last_used for item in self._instances.values()), default=None)
         return None if oldest is None else oldest + self._idle - now
 
-    def _fetch(self, step: PlanStep) -> LoadedFunction | LoadedClass:
-        (blob,) = self._store.execute([Get(keys.code_key(step.version))])
-        if blob is None:
-            raise KeyNotFound(
-                f"the code of function {step.function!r} is not in the KVS any more; "
-                "register the function again"
-            )
-        return unpack_function(blob)
+    def _load(self, step: PlanStep) -> LoadedFunction | LoadedClass:
+        try:
+            (blob,) = self._store.execute([Get(keys.code_key(step.version))])
+            if blob is None:
+                raise KeyNotFound(
+                    f"the code of function {step.function!r} is not in the KVS any more; "
+                    "register the function again"
+                )
+            loaded = unpack_function(blob)
+        except CloudburstError as error:
+            raise NotLoaded(error) from error
+        if isinstance(loaded, LoadedFunction):
+            self._plain[step.version] = loaded.callable
+        else:
+            self._classes[step.version] = loaded
+        return loaded
 
 
 def _instantiate(loaded: LoadedClass, library: UserLibrary) -> Called:
-    if _takes_library(loaded.cls, library, *loaded.init):
+    if _fits(loaded.cls, library, *loaded.init):
         instance = loaded.cls(library, *loaded.init)
     else:
         instance = loaded.cls(*loaded.init)
@@ -104,18 +122,21 @@ def _instantiate(loaded: LoadedClass, library: UserLibrary) -> Called:
 
 
 class _ClassRun:
-    """An instance's ``run``; its first call decides whether the library is passed, for good."""
+    """An instance's ``run``; its first call that fits decides whether the library is passed."""
 
-    __slots__ = ("_passes_library", "_run")
+    __slots__ = ("_run", "passes_library")
 
     def __init__(self, run: Called) -> None:
         self._run = run
-        self._passes_library: bool | None = None
+        self.passes_library: bool | None = None
 
     def __call__(self, library: UserLibrary, *arguments: Any, **keywords: Any) -> Any:
-        if self._passes_library is None:
-            self._passes_library = _takes_library(self._run, library, *arguments, **keywords)
-        if self._passes_library:
+        if self.passes_library is None:
+            if _fits(self._run, library, *arguments, **keywords):
+                self.passes_library = True
+            elif _fits(self._run, *arguments, **keywords):
+                self.passes_library = False
+        if self.passes_library:
             return self._run(library, *arguments, **keywords)
         return self._run(*arguments, **keywords)
 
@@ -124,13 +145,13 @@ class _ClassRun:
         return self._run
 
 
-def _takes_library(target: Called, library: UserLibrary, *args: Any, **keywords: Any) -> bool:
+def _fits(target: Called, *args: Any, **keywords: Any) -> bool:
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):
         return False  # written in C, so it cannot expect our library
     try:
-        signature.bind(library, *args, **keywords)
+        signature.bind(*args, **keywords)
     except TypeError:
         return False
     return True
@@ -144,20 +165,20 @@ def arity_problem(called: Called, count: int, keywords: dict[str, Any]) -> str |
         count: positional arguments, the library not counted.
         keywords: keyword arguments.
     """
-    target = called.__wrapped__ if isinstance(called, _ClassRun) else called
+    own: list[None] = [None] * count
+    target, arguments, first = called, [None, *own], ", and the library is passed first"
+    if isinstance(called, _ClassRun):
+        target = called.__wrapped__
+        if not called.passes_library:
+            arguments, first = own, ""
     try:
-        signature = inspect.signature(target)
-        own = [None] * count
-        tries = [own, [None, *own]] if isinstance(called, _ClassRun) else [[None, *own]]
-        for arguments in tries:
-            try:
-                signature.bind(*arguments, **keywords)
-            except TypeError as error:
-                problem = str(error)
-            else:
-                return None
+        inspect.signature(target).bind(*arguments, **keywords)
+    except TypeError as error:
+        named = f" and {', '.join(keywords)}=" if keywords else ""
+        return (
+            f"it takes {inspect.signature(target)}{first}, but the call has "
+            f"{count} argument(s){named}: {error}"
+        )
     except ValueError:
-        return None
-    first = "" if isinstance(called, _ClassRun) else ", and the library is passed first"
-    named = f" and {', '.join(keywords)}=" if keywords else ""
-    return f"it takes {signature}{first}, but the call has {count} argument(s){named}: {problem}"
+        return None  # written in C, without a signature
+    return None

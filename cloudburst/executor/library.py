@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from cloudburst.core.ids import check_key
 from cloudburst.errors import UsageError
-from cloudburst.executor.events import Work
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Delete, KeyValueStore
 from cloudburst.kvs.objects import read_objects, write_objects
@@ -31,20 +30,20 @@ class UserLibrary:
 
     Attributes:
         run_id: the run this call belongs to.
-        step: the step of the DAG, or the function's name.
+        step: the step of the DAG that is running, or the function's name.
     """
 
     __slots__ = ("_address", "_epoch", "_post", "_store", "run_id", "step")
 
     def __init__(
-        self, store: KeyValueStore, post: Post, work: Work, step: str, address: str
+        self, store: KeyValueStore, post: Post, run_id: str, epoch: int, address: str
     ) -> None:
         self._store = store
         self._post = post
-        self._epoch = work.epoch
+        self._epoch = epoch
         self._address = address
-        self.run_id = work.run_id
-        self.step = step
+        self.run_id = run_id
+        self.step = ""
 
     def get(self, key: str | Iterable[str], default: Any = None) -> Any:
         """Read a value from the KVS.

@@ -54,7 +54,8 @@ class PostOffice:
     def close(self) -> None:
         """The step ended: mail that it did not receive is dropped, and nobody else gets it."""
         self._running = None
-        self._mailbox.clear()
+        if self._mailbox:
+            self._mailbox.clear()
 
     def send(self, recipient: str, sender: str, value: Any) -> None:
         """Send a value to a step.

@@ -10,7 +10,7 @@ from cloudburst.core.messages import Frames
 from cloudburst.core.plan import PlanStep
 from cloudburst.errors import CloudburstError, KeyNotFound
 from cloudburst.executor.events import Argument, Done, Input, Local, Work
-from cloudburst.executor.functions import Called, Functions, arity_problem
+from cloudburst.executor.functions import Called, Functions, NotLoaded, arity_problem
 from cloudburst.executor.library import UserLibrary
 from cloudburst.executor.post import PostOffice
 from cloudburst.kvs import keys
@@ -71,41 +71,47 @@ class Runner:
         return Done(work, value, failed, time.perf_counter() - begin)
 
     def _segment(self, work: Work) -> Input:
-        steps = work.plan.steps
-        upstream = [self._input(value) for value in work.inputs]
-        for number in work.plan.segments[work.segment].steps:
-            step = steps[number]
-            arguments, keywords = self._own_arguments(work, number) if work.arguments else ([], {})
-            upstream = [self._step(work, step, [*arguments, *upstream], keywords)]
-        if work.keep_local:
-            return Local(upstream[0])
+        plan = work.route.plan
+        library = UserLibrary(self._store, self._post, work.run_id, work.epoch, self._address)
+        values = [self._input(value) for value in work.inputs]
+        for number in plan.segments[work.segment].steps:
+            step = plan.steps[number]
+            keywords: dict[str, Any] = {}
+            if work.arguments:
+                values, keywords = self._with_own_arguments(work, number, values)
+            library.step = step.name
+            values = [self._call(plan.dag, step, library, values, keywords)]
+        if work.segment in work.route.keep_local:
+            return Local(values[0])
         try:
-            return pack(upstream[0], f"the result of {step.name!r}").frames
+            return pack(values[0], "the result of the function").frames
         except CloudburstError as error:
-            raise _StepFailed(pack_cluster_failure(error)) from None
+            raise self._failed(work.run_id, step, error) from None
 
-    def _step(
-        self, work: Work, step: PlanStep, arguments: list[Any], keywords: dict[str, Any]
+    def _call(
+        self,
+        dag: str,
+        step: PlanStep,
+        library: UserLibrary,
+        arguments: list[Any],
+        keywords: dict[str, Any],
     ) -> Any:
-        library = UserLibrary(self._store, self._post, work, step.name, self._address)
-        self._post.open(library)
+        called: Called | None = None
         try:
-            called = self._functions.callable_for(work.plan.dag, step, library)
-        except CloudburstError as error:
-            raise _StepFailed(pack_cluster_failure(error)) from None
-        except BaseException as error:  # noqa: BLE001  the class's own __init__
-            raise self._failed(work, step, error) from None
-        try:
+            self._post.open(library)
+            called = self._functions.callable_for(dag, step, library)
             return called(library, *arguments, **keywords)
+        except NotLoaded as missing:
+            raise _StepFailed(pack_cluster_failure(missing.error)) from None
         except BaseException as error:  # noqa: BLE001  whatever user code raises is a failure
-            if isinstance(error, TypeError):
+            if called is not None and isinstance(error, TypeError):
                 error = _explained(error, step, called, len(arguments), keywords)
-            raise self._failed(work, step, error) from None
+            raise self._failed(library.run_id, step, error) from None
         finally:
             self._post.close()
 
-    def _failed(self, work: Work, step: PlanStep, error: BaseException) -> _StepFailed:
-        frames = pack_failure(error, step=step.name, run_id=work.run_id, executor=self._name)
+    def _failed(self, run_id: str, step: PlanStep, error: BaseException) -> _StepFailed:
+        frames = pack_failure(error, step=step.name, run_id=run_id, executor=self._name)
         return _StepFailed(frames)
 
     def _input(self, value: Input) -> Any:
@@ -119,7 +125,9 @@ class Runner:
         except CloudburstError as error:
             raise _StepFailed(pack_cluster_failure(error)) from None
 
-    def _own_arguments(self, work: Work, number: int) -> tuple[list[Any], dict[str, Any]]:
+    def _with_own_arguments(
+        self, work: Work, number: int, upstream: list[Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
         positional: list[Any] = []
         keywords: dict[str, Any] = {}
         for argument in work.arguments:
@@ -130,13 +138,13 @@ class Runner:
                 keywords[argument.keyword] = value
             else:
                 positional.append(value)
-        return positional, keywords
+        return positional + upstream, keywords
 
     def _argument(self, work: Work, argument: Argument) -> Any:
         value = self._unpacked(argument.frames)
         if not has_references(argument.frames):
             return value
-        found = self._fetch(references_in(value), work.context.timeout)
+        found = self._fetch(references_in(value), work.route.context.timeout)
         return resolve(value, found.__getitem__)
 
     def _fetch(

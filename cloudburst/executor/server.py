@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from cloudburst.core.messages import (
     DropDag,
     ExecutorReady,
     ExecutorUnknown,
+    Finished,
     Forget,
     Frames,
     Mail,
@@ -51,7 +53,11 @@ from cloudburst.serialization import join, pack_cluster_failure, split
 from cloudburst.transport import Dealer, Peers, Poller, Router, new_context
 
 SHORT = 0.001
-"""Seconds that finished results may wait for each other to be sent in one pipeline."""
+"""Seconds that finished results may wait for each other to be sent in one pipeline, and that the
+scheduler may wait to hear of a short run's end: it counts on such runs to end soon anyway."""
+
+REPORTS = 8
+"""Ended runs of which the scheduler is told at once, whatever comes next."""
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +86,7 @@ class ExecutorServer:
         self.post = PostOffice(self.inbox.address, self.peers, self.store, self.pump)
         self.runner = Runner(config.name, self.inbox.address, self.store, self.post, self.functions)
         self.finished: list[Deliver] = []
+        self.reports: list[Finished] = []
         self.seconds: dict[tuple[str, int], float] = {}
         self.interruptible = False
 
@@ -88,9 +95,11 @@ class ExecutorServer:
         self._introduce()
         while True:
             self.interruptible = True
-            self.poller.wait(self.functions.drop_idle())
+            self.poller.wait(SHORT if self.reports else self.functions.drop_idle())
             self.interruptible = False
             self.pump(None)
+            if self.reports and not self.state.ready:
+                self._report()
             while self.state.ready:
                 self._turn()
                 self.pump(None)
@@ -125,15 +134,16 @@ class ExecutorServer:
         """Run what is ready, at most until results that are done have waited long enough."""
         end = time.perf_counter() + SHORT
         while time.perf_counter() < end and (work := self.state.next_work()) is not None:
-            if self.finished and not self._is_short(work):
+            if (self.finished or self.reports) and not self._is_short(work):
                 self._commit()
+                self._report()
             done = self.runner.run(work)
-            self.seconds[work.plan.id, work.segment] = done.seconds
+            self.seconds[work.route.plan.id, work.segment] = done.seconds
             self._feed(done)
         self._commit()
 
     def _is_short(self, work: Work) -> bool:
-        return self.seconds.get((work.plan.id, work.segment), SHORT) < SHORT
+        return self.seconds.get((work.route.plan.id, work.segment), SHORT) < SHORT
 
     def _feed(self, event: Event) -> None:
         for command in self.state.handle(event):
@@ -148,7 +158,7 @@ class ExecutorServer:
                     # Its host reports the death, and the scheduler starts the run again.
                     _log.warning("executor %s cannot be reached", address)
             case Report(finished=finished):
-                self.scheduler.send(encode(finished))
+                self._finish(finished)
             case FetchPlan(plan_id=plan_id):
                 self._feed(self._fetch(plan_id))
 
@@ -163,25 +173,28 @@ class ExecutorServer:
         return PlanLoaded(unpack_plan(blob))
 
     def _commit(self) -> None:
-        """Store the results that are to be stored, in one round trip, then tell of all."""
+        """Store the results that are to be stored, in one round trip, and tell of all."""
         finished, self.finished = self.finished, []
         stored = [item for item in finished if item.context.store]
+        if stored:
+            self._store_results(stored)
+        for item in finished:
+            if not item.context.store:
+                self._tell(item)
+
+    def _store_results(self, items: list[Deliver]) -> None:
         operations: list[Operation] = []
-        for item in stored:
+        for item in items:
             operations += self._commit_operations(item)
         try:
-            answers = self.store.execute(operations) if operations else []
+            answers = self.store.execute(operations)
         except CloudburstError as error:
             frames = pack_cluster_failure(error)
-            answers = [True] * len(operations)
-            finished = [_failed(item, frames) if item.context.store else item for item in finished]
-        first = {
-            item.finished.run_id for item, won in zip(stored, answers[::2], strict=True) if won
-        }
-        for item in finished:
-            if item.context.store and item.finished.run_id not in first:
-                item = self._committed(item)  # noqa: PLW2901  the earlier commit's result counts
-            self._tell(item)
+            for item in items:
+                self._tell(_failed(item, frames))
+            return
+        for item, first in zip(items, answers[::2], strict=True):
+            self._tell(item if first else self._committed(item))
 
     def _commit_operations(self, item: Deliver) -> tuple[CommitRun, DropMember]:
         finished, context = item.finished, item.context
@@ -211,7 +224,18 @@ class ExecutorServer:
         if not (context.reply_to and self.peers.send(context.reply_to, encode(result))):
             relay = Relay(context.client, run_id, item.failed, item.frames)
             self.scheduler.send(encode(relay))
-        self.scheduler.send(encode(item.finished))
+        self._finish(item.finished)
+
+    def _finish(self, finished: Finished) -> None:
+        """Tell the scheduler, later if it was quick: its own work is nearer the next result."""
+        self.reports.append(finished)
+        if len(self.reports) >= REPORTS or sum(seconds for _, seconds in finished.times) > SHORT:
+            self._report()
+
+    def _report(self) -> None:
+        for finished in self.reports:
+            self.scheduler.send(encode(finished))
+        self.reports.clear()
 
     def _introduce(self) -> None:
         ready = ExecutorReady(
@@ -234,6 +258,7 @@ def main(config: ExecutorConfig, life_fd: int) -> None:
     """
     context = new_context()
     server = ExecutorServer(config, context)
+    gc.freeze()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         if not server.interruptible:

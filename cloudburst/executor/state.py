@@ -7,12 +7,11 @@ changes the state; `next_work` takes out what may run now.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from cloudburst.core.messages import Finished, Forget, Frames, RunContext, RunState, Start, Trigger
 from cloudburst.core.plan import Edge, Plan
 from cloudburst.core.wire import unpack_context
+from cloudburst.errors import ProtocolError
 from cloudburst.executor.events import (
     Argument,
     Command,
@@ -25,40 +24,43 @@ from cloudburst.executor.events import (
     PlanLoaded,
     PlanMissing,
     Report,
+    Route,
     SendTrigger,
     Work,
 )
+
+ROUTES = 1000
+"""Contexts kept understood."""
 
 REMEMBERED = 10_000
 """Ended runs whose late messages are recognised and dropped."""
 
 
-@dataclass(slots=True)
 class Share:
     """What this executor has to do for one epoch of a run.
 
     Attributes:
-        packed: the context as it travels on in triggers.
-        missing: of each segment that waits here, how many inputs it waits for; the `Start` that
-            brings a segment's own arguments, or makes a source run, counts as one.
-        inputs: what has come for each of them.
+        missing: of each segment that waits here, how many inputs it waits for.
+        inputs: what has come for each of them, by position.
         arguments: the steps' own arguments, by segment.
         left: how many segments have not run.
-        early: messages that came before the plan was known.
+        times: (segment, seconds) of those that have.
     """
 
-    run_id: str
-    epoch: int
-    context: RunContext
-    packed: bytes
-    plan: Plan | None = None
-    missing: dict[int, int] = field(default_factory=dict)
-    inputs: dict[int, list[Input | None]] = field(default_factory=dict)
-    arguments: dict[int, list[Argument]] = field(default_factory=dict)
-    left: int = 0
-    started: bool = False
-    times: list[tuple[int, float]] = field(default_factory=list)
-    early: list[Start | Trigger] = field(default_factory=list)
+    __slots__ = (
+        "arguments", "epoch", "inputs", "left", "missing", "route", "run_id", "started", "times",
+    )  # fmt: skip
+
+    def __init__(self, run_id: str, epoch: int, route: Route) -> None:
+        self.run_id = run_id
+        self.epoch = epoch
+        self.route = route
+        self.missing = route.missing.copy()
+        self.inputs: dict[int, dict[int, Input]] = {}
+        self.arguments: dict[int, list[Argument]] = {}
+        self.left = len(route.missing)
+        self.started = False
+        self.times: list[tuple[int, float]] = []
 
 
 class ExecutorState:
@@ -71,26 +73,27 @@ class ExecutorState:
     def __init__(self, address: str) -> None:
         self.address = address
         self.plans: dict[str, Plan] = {}
+        self.routes: dict[bytes, Route] = {}
         self.shares: dict[str, Share] = {}
         self.ready: deque[Work] = deque()
         self.ended: dict[str, int] = {}
-        self.fetching: dict[str, dict[str, None]] = {}
+        self.early: dict[str, list[Start | Trigger]] = {}
 
     def handle(self, event: Event) -> list[Command]:
         """Take in one event and say what is to be done about it."""
         match event:
             case Done():
-                return list(self._done(event))
+                return self._done(event)
             case Start() | Trigger():
                 return self._message(event)
             case Forget(run_id=run_id, epoch=epoch):
                 return self._forget(run_id, epoch)
             case PlanLoaded(plan=plan):
-                self._plan_loaded(plan)
-                return []
+                self.plans[plan.id] = plan
+                early = self.early.pop(plan.id, [])
+                return [command for message in early for command in self._message(message)]
             case PlanMissing(plan_id=plan_id, failure=failure):
-                shares = self._shares_awaiting(plan_id)
-                return [self._deliver(share, RunState.FAILED, failure) for share in shares]
+                return self._give_up(self.early.pop(plan_id, []), failure)
 
     def next_work(self) -> Work | None:
         """Take out the next segment that may run, or None."""
@@ -102,141 +105,117 @@ class ExecutorState:
         return None
 
     def _message(self, message: Start | Trigger) -> list[Command]:
-        share = self._share_of(message)
-        if share is None:
-            return []
-        if share.plan is None:
-            share.early.append(message)
-            return self._await_plan(share.context.plan, message.run_id)
-        self._take(message, share, share.plan)
-        return []
-
-    def _share_of(self, message: Start | Trigger) -> Share | None:
-        """The share a message belongs to, made if it is the first; None if it is stale."""
         run_id, epoch = message.run_id, message.epoch
         share = self.shares.get(run_id)
-        if share is not None and share.epoch == epoch:
-            return share
-        if epoch <= max(self.ended.get(run_id, 0), share.epoch if share else 0):
+        if share is None or share.epoch != epoch:
+            if epoch <= (share.epoch if share else self.ended.get(run_id, 0)):
+                return []
+            route = self.routes.get(message.context) or self._route(message.context)
+            if route is None:
+                return self._await_plan(message)
+            share = self.shares[run_id] = Share(run_id, epoch, route)
+        if isinstance(message, Start):
+            self._take_start(message, share)
+        else:
+            self._take_input(share, message.segment, message.position, message.frames)
+        return []
+
+    def _route(self, packed: bytes) -> Route | None:
+        """Understand a context; None if its plan is not known yet."""
+        context = unpack_context(packed)
+        plan = self.plans.get(context.plan)
+        if plan is None:
             return None
-        share = Share(run_id, epoch, unpack_context(message.context), message.context)
-        self.shares[run_id] = share
-        plan = self.plans.get(share.context.plan)
-        if plan is not None:
-            self._plan_share(share, plan)
-        return share
+        route = make_route(context, packed, plan, self.address)
+        self.routes[packed] = route
+        if len(self.routes) > ROUTES:
+            del self.routes[next(iter(self.routes))]
+        return route
 
-    def _plan_share(self, share: Share, plan: Plan) -> None:
-        share.plan = plan
-        context = share.context
-        given = {plan.segment_of[step] for step in context.given}
-        for number, place in enumerate(context.places):
-            if context.executors[place] == self.address:
-                segment = plan.segments[number]
-                needs_start = not segment.parents or number in given
-                share.missing[number] = segment.inputs + needs_start
-                share.inputs[number] = [None] * segment.inputs
-                share.left += 1
-
-    def _await_plan(self, plan_id: str, run_id: str) -> list[Command]:
-        first = plan_id not in self.fetching
-        self.fetching.setdefault(plan_id, {})[run_id] = None
+    def _await_plan(self, message: Start | Trigger) -> list[Command]:
+        plan_id = unpack_context(message.context).plan
+        first = plan_id not in self.early
+        self.early.setdefault(plan_id, []).append(message)
         return [FetchPlan(plan_id)] if first else []
 
-    def _plan_loaded(self, plan: Plan) -> None:
-        self.plans[plan.id] = plan
-        for share in self._shares_awaiting(plan.id):
-            self._plan_share(share, plan)
-            early, share.early = share.early, []
-            for message in early:
-                self._take(message, share, plan)
+    def _give_up(self, early: list[Start | Trigger], failure: Frames) -> list[Command]:
+        """The plan cannot be had: the runs that wait for it fail."""
+        commands: list[Command] = []
+        for message in early:
+            if self.ended.get(message.run_id, 0) < message.epoch:
+                self._end(message.run_id, message.epoch)
+                finished = Finished(message.run_id, message.epoch, RunState.FAILED, ())
+                context = unpack_context(message.context)
+                commands.append(Deliver(context, failed=True, frames=failure, finished=finished))
+        return commands
 
-    def _shares_awaiting(self, plan_id: str) -> list[Share]:
-        shares = [self.shares.get(run_id) for run_id in self.fetching.pop(plan_id, ())]
-        return [share for share in shares if share is not None and share.plan is None]
-
-    def _take(self, message: Start | Trigger, share: Share, plan: Plan) -> None:
-        if isinstance(message, Start):
-            self._take_start(message, share, plan)
-        else:
-            edge = Edge(message.segment, message.position)
-            self._take_input(share, plan, edge, message.frames)
-
-    def _take_start(self, start: Start, share: Share, plan: Plan) -> None:
+    def _take_start(self, start: Start, share: Share) -> None:
         if share.started:
             return
         share.started = True
         position = 0
+        segment_of = share.route.plan.segment_of
         for step, keyword, count in start.arguments:
-            frames = start.frames[position : position + count]
+            if step not in share.route.context.given:
+                raise ProtocolError(f"run {start.run_id} has an argument for no step of its plan")
+            argument = Argument(step, keyword, start.frames[position : position + count])
+            share.arguments.setdefault(segment_of[step], []).append(argument)
             position += count
-            own = share.arguments.setdefault(plan.segment_of[step], [])
-            own.append(Argument(step, keyword, frames))
-        for number in list(share.missing):
-            if not plan.segments[number].parents or number in share.arguments:
-                self._one_less(share, plan, number)
+        for number in share.route.needs_start:
+            self._one_less(share, number)
 
-    def _take_input(self, share: Share, plan: Plan, edge: Edge, value: Input) -> None:
-        inputs = share.inputs.get(edge.segment)
-        if inputs is None or not 0 <= edge.position < len(inputs):
+    def _take_input(self, share: Share, segment: int, position: int, value: Input) -> None:
+        if segment not in share.missing:
             return  # a duplicate for a segment that has run, or not a segment of this executor
-        if inputs[edge.position] is None:
-            inputs[edge.position] = value
-            self._one_less(share, plan, edge.segment)
+        inputs = share.inputs.setdefault(segment, {})
+        if position not in inputs and 0 <= position < share.route.plan.segments[segment].inputs:
+            inputs[position] = value
+            self._one_less(share, segment)
 
-    def _one_less(self, share: Share, plan: Plan, number: int) -> None:
-        share.missing[number] -= 1
-        if share.missing[number]:
+    def _one_less(self, share: Share, number: int) -> None:
+        missing = share.missing[number] - 1
+        if missing:
+            share.missing[number] = missing
             return
         del share.missing[number]
-        outputs = plan.segments[number].outputs
+        inputs = share.inputs.pop(number, None)
         work = Work(
-            run_id=share.run_id,
-            epoch=share.epoch,
-            plan=plan,
-            segment=number,
-            context=share.context,
-            arguments=tuple(share.arguments.pop(number, ())),
-            inputs=tuple([value for value in share.inputs.pop(number) if value is not None]),
-            keep_local=len(outputs) == 1 and self._is_here(share, outputs[0].segment),
+            share.run_id,
+            share.epoch,
+            share.route,
+            number,
+            share.arguments.pop(number, ()),
+            [inputs[position] for position in range(len(inputs))] if inputs else (),
         )
         self.ready.append(work)
 
-    def _is_here(self, share: Share, segment: int) -> bool:
-        return share.context.executors[share.context.places[segment]] == self.address
-
-    def _done(self, done: Done) -> Iterator[Command]:
+    def _done(self, done: Done) -> list[Command]:
         work = done.work
         share = self.shares.get(work.run_id)
         if share is None or share.epoch != work.epoch:
-            return
+            return []
         share.left -= 1
         share.times.append((work.segment, done.seconds))
         if done.failed:
-            yield self._deliver(share, RunState.FAILED, done.value)
-            return
-        outputs = work.plan.segments[work.segment].outputs
+            return [self._deliver(share, RunState.FAILED, done.value)]
+        outputs = share.route.plan.segments[work.segment].outputs
         if not outputs:
-            yield self._deliver(share, RunState.SUCCEEDED, done.value)
-            return
+            return [self._deliver(share, RunState.SUCCEEDED, done.value)]
+        commands: list[Command] = []
         for edge in outputs:
-            if self._is_here(share, edge.segment):
-                self._take_input(share, work.plan, edge, done.value)
+            if share.route.is_here(edge.segment):
+                self._take_input(share, edge.segment, edge.position, done.value)
             else:
-                yield self._trigger(share, edge, done.value)
+                commands.append(_trigger(share, edge, done.value))
         if share.left == 0:
             self._end(share.run_id, share.epoch)
-            yield Report(_finished(share, RunState.RUNNING))
-
-    def _trigger(self, share: Share, edge: Edge, value: Input) -> SendTrigger:
-        address = share.context.executors[share.context.places[edge.segment]]
-        frames = _packed(value)
-        return SendTrigger(address, Trigger(share.run_id, share.epoch, share.packed, *edge, frames))
+            commands.append(Report(_finished(share, RunState.RUNNING)))
+        return commands
 
     def _deliver(self, share: Share, state: RunState, value: Input) -> Deliver:
         self._end(share.run_id, share.epoch)
         failed = state is RunState.FAILED
-        return Deliver(share.context, failed, _packed(value), _finished(share, state))
+        return Deliver(share.route.context, failed, _packed(value), _finished(share, state))
 
     def _forget(self, run_id: str, epoch: int) -> list[Command]:
         share = self.shares.get(run_id)
@@ -258,11 +237,53 @@ class ExecutorState:
         """Check the invariants; raises AssertionError if one does not hold."""
         for run_id, share in self.shares.items():
             assert self.ended.get(run_id, 0) < share.epoch
-            assert share.missing.keys() == share.inputs.keys()
+            assert share.inputs.keys() <= share.missing.keys() <= share.route.missing.keys()
             assert all(count > 0 for count in share.missing.values())
-            assert share.plan is None or share.left >= len(share.missing)
-            assert share.plan is not None or share.early
+            assert share.left >= len(share.missing)
+        assert self.early.keys().isdisjoint(self.plans)
         assert len(self.ended) <= REMEMBERED
+        assert len(self.routes) <= ROUTES
+
+
+def make_route(context: RunContext, packed: bytes, plan: Plan, address: str) -> Route:
+    """What a context means on the executor at that address.
+
+    Raises:
+        ProtocolError: the context is not one of the plan.
+    """
+    places, executors = context.places, context.executors
+    if len(places) != len(plan.segments) or not all(
+        0 <= step < len(plan.steps) for step in context.given
+    ):
+        raise ProtocolError(f"a run's context does not fit its plan {plan.id}")
+    here = {
+        number
+        for number, place in enumerate(places)
+        if 0 <= place < len(executors) and executors[place] == address
+    }
+    given = {plan.segment_of[step] for step in context.given}
+    needs_start = [n for n in sorted(here) if not plan.segments[n].parents or n in given]
+    outputs = {number: plan.segments[number].outputs for number in here}
+    return Route(
+        context=context,
+        packed=packed,
+        plan=plan,
+        missing={n: plan.segments[n].inputs + (n in needs_start) for n in sorted(here)},
+        needs_start=tuple(needs_start),
+        keep_local=frozenset(
+            number
+            for number, edges in outputs.items()
+            if len(edges) == 1 and edges[0].segment in here
+        ),
+    )
+
+
+def _trigger(share: Share, edge: Edge, value: Input) -> SendTrigger:
+    context = share.route.context
+    address = context.executors[context.places[edge.segment]]
+    frames = _packed(value)
+    trigger = Trigger(share.run_id, share.epoch, share.route.packed, *edge, frames)
+    return SendTrigger(address, trigger)
 
 
 def _finished(share: Share, state: RunState) -> Finished:

@@ -61,10 +61,10 @@ class Zygote:
     def serve(self) -> None:
         """Serve until the host ends or lets go."""
         poller = Poller(self._life, self._channel)
-        # Every signal ends the wait, so a dead executor is reaped in the same turn.
         while not self._life.ended() and not self._channel.ended:
-            poller.wait(None)
+            # After `ended`, which takes the note of a SIGCHLD away, and before the wait.
             self.reap()
+            poller.wait(None)
             for verb, name, config in self._channel.receive():
                 if verb == "fork":
                     self.start(name, ExecutorConfig.from_json(config))

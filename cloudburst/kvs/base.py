@@ -13,13 +13,13 @@ from cloudburst.core.messages import Buffer
 
 
 class Get(NamedTuple):
-    """-> the value, or None."""
+    """-> the value, or None. A large value may come as a read-only memoryview."""
 
     key: str
 
 
 class Put(NamedTuple):
-    """-> None. ``ttl`` in seconds; 0 keeps the value for ever."""
+    """-> None. ``ttl`` in seconds; here as everywhere, 0 keeps the value for ever."""
 
     key: str
     value: Buffer
@@ -47,7 +47,7 @@ class GetFields(NamedTuple):
 
 
 class SetFields(NamedTuple):
-    """-> None."""
+    """-> None. Fields that are not named stay as they are."""
 
     key: str
     fields: Mapping[str, Buffer]
@@ -97,11 +97,12 @@ class Members(NamedTuple):
 class RecordRun(NamedTuple):
     """Create or advance a run's record, unless it has ended. -> whether the run is open.
 
-    ``state`` is PENDING or RUNNING. The first record of a run keeps ``call``, from which a
-    restarted scheduler can start it again; later ones leave it as it is (an empty ``call``).
-    Time ``accepted`` is noted by the first record, ``started`` by the first that says RUNNING;
-    times are the store's, in seconds since the epoch. The record expires ``ttl`` seconds after
-    its last change.
+    ``state`` is PENDING or RUNNING. Nothing changes for a lower epoch than the one recorded, nor
+    when a run would go back from RUNNING to PENDING within one epoch. The first record of a run
+    keeps ``call``, from which a restarted scheduler can start it again; later ones leave it as
+    it is (an empty ``call``). Time ``accepted`` is noted by the first record, ``started`` by the
+    first that says RUNNING; times are the store's, in seconds since the epoch. The record
+    expires ``ttl`` seconds after its last change.
     """
 
     run_id: str
@@ -116,8 +117,10 @@ class RecordRun(NamedTuple):
 class CommitRun(NamedTuple):
     """Store a run's result and close its record. -> whether this was the first commit.
 
-    ``state`` is SUCCEEDED or FAILED. Only the first commit of a run changes anything; it also
-    stores the result under ``output_key`` unless that is empty, and drops the record's call.
+    ``state`` is SUCCEEDED or FAILED. Only the first commit of a run changes anything, whatever
+    its epoch; a run without a record gets one. The result is stored as the object named
+    ``run_id``, and unless ``output_key`` is empty also as the object of that name, which does
+    not expire. The record drops its call, and notes the time as ``finished``.
     """
 
     run_id: str

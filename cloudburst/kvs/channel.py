@@ -29,8 +29,12 @@ _pack_words: Callable[[tuple[Part, ...]], bytes] = cast("Any", hiredis.pack_comm
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
-class LastWords(ConnectionError):
-    """The server said why it hung up."""
+class Lost(Exception):
+    """The connection has ended or is stuck. What was sent may have been carried out."""
+
+
+class Refused(Exception):
+    """The server said why it hung up; trying again would not help."""
 
 
 def pack(commands: Sequence[Command]) -> list[Buffer]:
@@ -116,21 +120,36 @@ class Channel:
         After any exception the channel is out of step and must be closed.
 
         Raises:
-            TimeoutError: nothing moved for ``timeout`` seconds.
-            LastWords: the server refused the connection, or what it was sent.
-            ConnectionError: the connection was lost.
-            hiredis.ProtocolError: the other side does not speak the Redis protocol.
+            Lost: the connection ended, or nothing moved for ``timeout`` seconds.
+            Refused: the server hung up because of what it was sent.
         """
+        replies: list[Any] = []
+        pieces = pack(commands)
         try:
-            for piece in pack(commands):
+            self._send(pieces)
+            for _ in commands:
+                replies.append(self._read())  # noqa: PERF401 (what came before an error counts)
+        except Lost as lost:
+            words = replies[-1] if replies else self._last_words()
+            if isinstance(words, ReplyError):
+                raise Refused(str(words)) from lost
+            raise
+        return replies
+
+    def _send(self, pieces: Sequence[Buffer]) -> None:
+        try:
+            for piece in pieces:
                 self._sock.sendall(piece)
-        except BlockingIOError:
-            raise TimeoutError(f"it took nothing for {self._timeout:.3g} s") from None
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise self._last_words(error) from None
-        return [self._read() for _ in commands]
+        except OSError as error:
+            raise self._failure(error, "took nothing") from error
 
     def _read(self) -> Any:
+        try:
+            return self._read_reply()
+        except hiredis.ProtocolError as error:
+            raise Lost(str(error)) from error
+
+    def _read_reply(self) -> Any:
         reader, buffer = self._reader, self._buffer
         while True:
             reply = reader.gets()
@@ -160,19 +179,28 @@ class Channel:
     def _receive(self, target: bytearray | memoryview) -> int:
         try:
             size = self._sock.recv_into(target)
-        except (BlockingIOError, TimeoutError):
-            raise TimeoutError(f"it gave no answer for {self._timeout:.3g} s") from None
+        except OSError as error:
+            raise self._failure(error, "gave no answer") from error
         if not size:
-            raise ConnectionResetError("it closed the connection")
+            raise Lost("it closed the connection")
         return size
 
-    def _last_words(self, error: OSError) -> OSError:
+    def _failure(self, error: OSError, silence: str) -> Exception:
+        secure = isinstance(self._sock, ssl.SSLSocket)
+        if isinstance(error, BlockingIOError) or (secure and isinstance(error, TimeoutError)):
+            return Lost(f"it {silence} for {self._timeout:.3g} s")
+        if error.errno is None:
+            return error  # not the socket's: raised by a signal handler while we waited
+        return Lost(str(error))
+
+    def _last_words(self) -> Any:
         """Why it hung up while it was sent something, if it said so."""
+        if self.is_quiet():
+            return None
         try:
-            reply = self._read()
-        except (OSError, hiredis.ProtocolError):
-            return error
-        return LastWords(str(reply)) if isinstance(reply, ReplyError) else error
+            return self._read()
+        except Lost:
+            return None
 
 
 class PolledChannel:
@@ -200,41 +228,50 @@ class PolledChannel:
         """Whether something is left that the socket did not take."""
         return bool(self._unsent)
 
-    def send(self, commands: Sequence[Command]) -> None:
+    def send(self, commands: Sequence[Command]) -> bool:
         """Send commands, after what is left of earlier ones; keep what the socket does not take.
 
+        Returns:
+            Whether it took anything.
+
         Raises:
-            OSError: the connection was lost.
+            Lost: the connection ended.
         """
         unsent = self._unsent
         unsent.extend(pack(commands))
+        progress = False
         try:
             while unsent:
                 piece = unsent[0]
                 sent = self._sock.send(piece)
+                progress = True
                 if sent == len(piece):
                     unsent.popleft()
                 else:
                     unsent[0] = memoryview(piece)[sent:]
         except _WOULD_BLOCK:
-            return
+            pass
+        except OSError as error:
+            raise Lost(str(error)) from error
+        return progress
 
     def replies(self) -> Iterator[Any]:
         """All replies that have come in completely; errors are yielded, not raised.
 
         Raises:
-            OSError: the connection was lost; replies that came before have been yielded.
-            hiredis.ProtocolError: the other side does not speak the Redis protocol.
+            Lost: the connection ended; replies that came before have been yielded.
         """
         while True:
-            while (reply := self._reader.gets()) is not _MORE:
-                yield reply
             try:
+                while (reply := self._reader.gets()) is not _MORE:
+                    yield reply
                 size = self._sock.recv_into(self._buffer)
             except _WOULD_BLOCK:
                 return
+            except (OSError, hiredis.ProtocolError) as error:
+                raise Lost(str(error)) from error
             if not size:
-                raise ConnectionResetError("it closed the connection")
+                raise Lost("it closed the connection")
             self._reader.feed(self._buffer, 0, size)
 
 

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cloudburst.errors import KVSUnavailable, UsageError
-from cloudburst.kvs.channel import Channel, PolledChannel, ReplyError
+from cloudburst.kvs.channel import Channel, PolledChannel, Refused, ReplyError
 
 TRANSIENT = frozenset(("LOADING", "BUSY", "TRYAGAIN", "MASTERDOWN", "CLUSTERDOWN"))
 """The first words of replies after which the same command may succeed a little later."""
@@ -37,10 +37,6 @@ class Unreachable(Exception):
     """No connection; nothing was sent."""
 
 
-class Refused(Exception):
-    """The server does not let us in; trying again would not help."""
-
-
 def parse_url(url: str) -> dict[str, Any]:
     """What redis-py's connections are made of.
 
@@ -49,14 +45,18 @@ def parse_url(url: str) -> dict[str, Any]:
     """
     try:
         options: dict[str, Any] = redis_connection.parse_url(url)  # type: ignore[no-untyped-call]
-    except ValueError as error:
-        raise UsageError(f"{scrubbed(url)!r} does not name a store: {error}") from None
+    except ValueError:
+        # The cause may quote a part of the password.
+        raise UsageError(
+            f"{scrubbed(url)!r} does not name a store; use redis://user:password@host:port/db, "
+            "rediss:// for TLS, or unix:///path/to/socket?db=0"
+        ) from None
     return options
 
 
 def scrubbed(url: str) -> str:
     """The URL without its password."""
-    url = re.sub(r"(//[^/@]*?:)[^/]*@", r"\1***@", url)
+    url = re.sub(r"^(\w+://[^/:@]*:).*@", r"\1***@", url)
     return re.sub(r"([?&](?:ssl_)?password=)[^&]*", r"\1***", url)
 
 
@@ -127,7 +127,7 @@ def code_of(error: ReplyError) -> str:
 
 def refusal(url: str, words: object) -> KVSUnavailable:
     """The error for a command, or a connection, that the server refused."""
-    said = str(words)
+    said = str(words).rstrip(".")
     advice = next((hint for code, hint in _ADVICE.items() if code in said.split()), "")
     return KVSUnavailable(f"the store at {scrubbed(url)} refused: {said}. {advice}".rstrip())
 
@@ -150,22 +150,25 @@ def doubt(url: str, cause: object) -> KVSUnavailable:
 
 
 class Patience:
-    """How long one call has tried, and when it gives up."""
+    """How long one call has tried, and when it gives up.
+
+    Args:
+        url: for the error.
+        timeout: seconds until then.
+        began: when the first attempt was made, in monotonic seconds.
+    """
 
     __slots__ = ("_began", "_pause", "_timeout", "_tries", "_url")
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, began: float) -> None:
         self._url = url
         self._timeout = timeout
-        self._began = 0.0
+        self._began = began
         self._tries = 1
         self._pause = FIRST_PAUSE
 
     def left(self) -> float:
-        """Seconds that the next attempt may take: all of them for the first."""
-        if not self._began:
-            self._began = time.monotonic()
-            return self._timeout
+        """Seconds that the next attempt may take."""
         return max(0.05, self._began + self._timeout - time.monotonic())
 
     def try_again(self, cause: object) -> float:

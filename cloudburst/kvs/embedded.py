@@ -68,10 +68,14 @@ class EmbeddedServer:
     def start(self) -> None:
         """Start the server and return once it answers.
 
+        May be called again once the server has ended.
+
         Raises:
             ClusterError: it did not within 10 s, or ended; the message ends with its log. Or the
                 directory's name is too long for a socket, or another server uses it.
         """
+        if self._process is not None:
+            self._process.poll()  # if it has ended, let the system forget it
         self._check_directory()
         with (self._directory / _LOG).open("wb") as log:
             self._process = subprocess.Popen(

@@ -194,7 +194,7 @@ class MemoryStore:
 
 
 def _fields(**values: object) -> dict[str, bytes]:
-    return {name: str(value).encode() for name, value in values.items()}
+    return {name: str(value).encode("utf-8", "surrogatepass") for name, value in values.items()}
 
 
 class MemoryWriter:

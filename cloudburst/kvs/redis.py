@@ -12,18 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-import hiredis
-
 from cloudburst.errors import KVSUnavailable
 from cloudburst.kvs.base import Operation
-from cloudburst.kvs.channel import Channel, LastWords, PolledChannel, ReplyError
+from cloudburst.kvs.channel import Channel, Lost, PolledChannel, Refused, ReplyError
 from cloudburst.kvs.commands import LOAD_SCRIPTS, Command, answers, encode, is_repeatable
 from cloudburst.kvs.connection import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
     TRANSIENT,
     Patience,
-    Refused,
     Unreachable,
     code_of,
     doubt,
@@ -34,7 +31,9 @@ from cloudburst.kvs.connection import (
     refusal,
 )
 
-_LOST = (OSError, hiredis.ProtocolError)
+_FAILED = (Unreachable, Refused, Lost)
+_MISSING: Final = object()
+_FULL_PAUSE: Final = 0.005  # until a full socket is tried again, if the caller does not poll it
 
 
 class RedisStore:
@@ -97,60 +96,69 @@ class RedisStore:
             channel.close()
 
     def _carry_out(self, commands: Sequence[Command], repeatable: bool) -> list[Any]:
-        patience = Patience(self._url, self._timeout)
-        replies: list[Any] = [None] * len(commands)
-        missing: list[int] = list(range(len(commands)))
-        while True:
+        began = time.monotonic()
+        try:
+            replies = self._attempt(commands, repeatable, self._timeout)
+        except _FAILED as error:
+            patience = Patience(self._url, self._timeout, began)
+            self._bear(error, repeatable, patience)
+            replies = [_MISSING] * len(commands)
+        else:
+            if ReplyError not in map(type, replies):
+                return replies
+            patience = Patience(self._url, self._timeout, began)
+        return self._persist(commands, repeatable, replies, patience)
+
+    def _persist(
+        self,
+        commands: Sequence[Command],
+        repeatable: bool,
+        replies: list[Any],
+        patience: Patience,
+    ) -> list[Any]:
+        """Send again what has no good reply, until all have one or patience is at its end."""
+        while missing := self._missing(replies, patience):
             try:
-                channel = self._ready_channel(patience.left(), repeatable)
-                new = self._exchange(channel, [commands[index] for index in missing])
-            except Refused as error:
-                raise refusal(self._url, error) from error
-            except Unreachable as error:
-                patience.wait(error)
-                continue
-            except LastWords as error:
-                raise refusal(self._url, error) from error
-            except _LOST as error:
-                if not repeatable:
-                    raise doubt(self._url, error) from error
-                patience.wait(error)
+                new = self._attempt([commands[i] for i in missing], repeatable, patience.left())
+            except _FAILED as error:
+                self._bear(error, repeatable, patience)
                 continue
             for index, reply in zip(missing, new, strict=True):
                 replies[index] = reply
-            if not (missing := self._failed(missing, replies, patience)):
-                return replies
+        return replies
 
-    def _failed(self, sent: Sequence[int], replies: Sequence[Any], patience: Patience) -> list[int]:
-        """Which commands to send again, after a pause if the server asked for it."""
-        failed = [index for index in sent if isinstance(replies[index], ReplyError)]
-        if not failed:
-            return failed
-        codes = {code_of(replies[index]): replies[index] for index in failed}
-        for code in codes.keys() - TRANSIENT - {"NOSCRIPT"}:
-            raise refusal(self._url, codes[code])
-        if codes.keys() != {"NOSCRIPT"}:
-            patience.wait(codes[min(codes.keys() & TRANSIENT)])
-        elif self._channel is not None:
-            patience.try_again(codes["NOSCRIPT"])
-            self._exchange(self._channel, LOAD_SCRIPTS)
-        return failed
+    def _missing(self, replies: Sequence[Any], patience: Patience) -> list[int]:
+        """Which commands to send again; after a pause, if the server asks for one."""
+        errors = {code_of(reply): reply for reply in replies if isinstance(reply, ReplyError)}
+        for code in errors.keys() - TRANSIENT - {"NOSCRIPT"}:
+            raise refusal(self._url, errors[code])
+        if transient := errors.keys() & TRANSIENT:
+            patience.wait(errors[min(transient)])
+        elif errors:
+            patience.try_again(errors["NOSCRIPT"])
+            self._drop()  # a new connection begins with the scripts
+        return [
+            index
+            for index, reply in enumerate(replies)
+            if reply is _MISSING or isinstance(reply, ReplyError)
+        ]
 
-    def _ready_channel(self, left: float, repeatable: bool) -> Channel:
+    def _bear(self, error: Exception, repeatable: bool, patience: Patience) -> None:
+        """Wait after a failed attempt, or raise if another would not be right."""
+        match error:
+            case Refused():
+                raise refusal(self._url, error) from error
+            case _ if repeatable or isinstance(error, Unreachable):
+                patience.wait(error)
+            case _:
+                raise doubt(self._url, error) from error
+
+    def _attempt(self, commands: Sequence[Command], repeatable: bool, left: float) -> list[Any]:
         channel = self._channel
         # A connection that ended since it was last used is best noticed before anything is sent.
-        if channel is not None and (repeatable or channel.is_quiet()):
-            channel.set_timeout(left)
-            return channel
-        self._drop()
-        self._channel = channel = open_channel(self._url, left)
-        try:
-            self._exchange(channel, LOAD_SCRIPTS)
-        except _LOST as error:
-            raise Unreachable(str(error)) from error
-        return channel
-
-    def _exchange(self, channel: Channel, commands: Sequence[Command]) -> list[Any]:
+        if channel is None or not (repeatable or channel.is_quiet()):
+            channel = self._connect(left)
+        channel.set_timeout(left)
         try:
             return channel.exchange(commands)
         except BaseException:
@@ -159,8 +167,18 @@ class RedisStore:
             self._drop()
             raise
 
-
-_MISSING: Final = object()
+    def _connect(self, left: float) -> Channel:
+        self._drop()
+        channel = open_channel(self._url, left)
+        try:
+            channel.exchange(LOAD_SCRIPTS)
+        except BaseException as error:
+            channel.close()
+            if isinstance(error, Lost | Refused):  # with too many clients, it lets us in first
+                raise Unreachable(str(error)) from error
+            raise
+        self._channel = channel
+        return channel
 
 
 @dataclass(slots=True)
@@ -252,13 +270,16 @@ class RedisWriter:
         channel = self._channel or self._connect(now)
         if channel is None:
             return
-        if not self._expected:
-            self._heard = now
         unsent, self._unsent = self._unsent, []
+        was_idle, was_full = not self._expected, channel.is_full
         self._expected.extend(unsent)
         try:
-            channel.send([_command_of(*entry) for entry in unsent])
-        except OSError as error:
+            progress = channel.send([_command_of(*entry) for entry in unsent])
+            # What the kernel buffers for a dead server is no sign of life; what it takes after
+            # it was full is.
+            if was_idle or (was_full and progress):
+                self._heard = now
+        except Lost as error:
             self._lose(error)
 
     def collect(self) -> list[tuple[Any, list[Any] | KVSUnavailable]]:
@@ -288,6 +309,8 @@ class RedisWriter:
         expiry = self._submissions[0].since + self._timeout
         if self._channel is None or self._unsent:
             return min(expiry, self._not_before)
+        if self._channel.is_full:
+            return min(expiry, self._clock() + _FULL_PAUSE)
         return min(expiry, self._heard + self._timeout / 2) if self._expected else expiry
 
     def close(self) -> None:
@@ -309,7 +332,7 @@ class RedisWriter:
             for reply in self._channel.replies():
                 self._heard = self._clock()
                 self._take(reply)
-        except _LOST as error:
+        except Lost as error:
             self._lose(error)
 
     def _take(self, reply: Any) -> None:

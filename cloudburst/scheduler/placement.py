@@ -23,6 +23,9 @@ UNKNOWN = 1.0
 OVERHEAD = 50e-6
 """Seconds an executor needs for a run besides the user's code."""
 
+TRIFLE = 200e-6
+"""Seconds of work that do not make an executor busier than another: better a warm one."""
+
 SPREAD_ABOVE = 300e-6
 """Seconds below which a branch stays beside its parent: about what crossing over costs."""
 
@@ -97,7 +100,7 @@ def _with_room(plan_id: str, executors: Iterable[Executor], expected: float) -> 
     """The least loaded executor that has room; of equals one that ran the plan before."""
     best, best_load, best_cold = None, inf, True
     for executor in executors:
-        load = executor.load
+        load = executor.load // TRIFLE
         if load > best_load or not executor.has_room(expected):
             continue
         cold = plan_id not in executor.plans

@@ -7,8 +7,8 @@ a plan that an executor could not yet fetch.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 import msgpack

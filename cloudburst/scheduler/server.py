@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
-from collections import deque
 
 import zmq
 
@@ -52,7 +52,7 @@ class SchedulerServer:
         self.router = Router(context, config.address)
         self.writer = RedisWriter(config.kvs_url)
         self.poller = Poller(self.router, life)
-        self.writer_fd: int | None = None
+        self.writer_fd = -1
         self.state = SchedulerState(
             Welcome(PROTOCOL, VERSION, python_version(), config.kvs_url),
             max_waiting=config.max_waiting,
@@ -80,8 +80,10 @@ class SchedulerServer:
 
     def serve(self) -> None:
         """Serve until the parent ends or asks to stop."""
-        while not self.life.ended():
-            self.poller.wait(self._seconds_to_wait())
+        while True:
+            ready = self.poller.wait(self._seconds_to_wait())
+            if self.life.fileno() in ready and self.life.ended():
+                return
             for sender, frames in self.router.messages():
                 self._receive(sender, frames)
             self._collect()
@@ -90,17 +92,15 @@ class SchedulerServer:
 
     def feed(self, event: Event) -> None:
         """Handle an event and whatever follows from it."""
-        events: deque[Event] = deque([event])
-        while events:
-            for command in self.state.handle(events.popleft(), time.monotonic()):
-                match command:
-                    case Send(to=to, message=message):
-                        if not self.router.send(to, encode(message)):
-                            events.append(PeerGone(to))
-                    case Write(operations=operations, token=token):
-                        self.writer.submit(operations, token)
-                    case Fail():
-                        self._fail(command)
+        for command in self.state.handle(event, time.monotonic()):
+            match command:
+                case Send(to=to, message=message):
+                    if not self.router.send(to, encode(message)):
+                        self.feed(PeerGone(to))
+                case Write(operations=operations, token=token):
+                    self.writer.submit(operations, token)
+                case Fail():
+                    self._fail(command)
 
     def _receive(self, sender: str, frames: list[bytes | memoryview]) -> None:
         try:
@@ -129,6 +129,8 @@ class SchedulerServer:
             self.writer.submit([commit, DropMember(keys.OPEN_RUNS, call.run_id)], 0)
 
     def _collect(self) -> None:
+        if not self.writer.pending:
+            return
         for token, outcome in self.writer.collect():
             if isinstance(outcome, CloudburstError):
                 _log.error("the store refused a write: %s", outcome)
@@ -142,12 +144,12 @@ class SchedulerServer:
 
     def _flush(self) -> None:
         self.writer.flush()
-        fd = self.writer.fileno() if self.writer.pending else None
+        # Asked in every turn: it changes with each connection, and an idle one has no news.
+        fd = self.writer.fileno() if self.writer.pending else -1
         if fd != self.writer_fd:
-            # A reconnected writer has another descriptor; an idle one would only wake us.
-            if self.writer_fd is not None:
+            if self.writer_fd >= 0:
                 self.poller.discard(self.writer_fd)
-            if fd is not None:
+            if fd >= 0:
                 self.poller.add(fd)
             self.writer_fd = fd
 
@@ -173,10 +175,29 @@ def main(config: SchedulerConfig, life: Life) -> None:
     server = SchedulerServer(config, context, life)
     try:
         store = RedisStore(config.kvs_url)
+        _warn_of_eviction(store)
         server.restore(store)
         store.close()
+        _calm_collector()
         life.ready(server.router.address)
         server.serve()
     finally:
         server.close()
         context.term()
+
+
+def _calm_collector() -> None:
+    """What is loaded by now stays; and a run's objects are freed by counting references."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def _warn_of_eviction(store: RedisStore) -> None:
+    policy = store.eviction_policy()
+    if policy != "noeviction":
+        _log.warning(
+            "the store may delete data when its memory is full (maxmemory-policy %s): accepted "
+            "runs and results can be lost; set it to noeviction",
+            policy,
+        )

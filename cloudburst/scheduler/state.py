@@ -240,7 +240,7 @@ class SchedulerState:
         if state is RunState.FAILED:
             self._forget(run)
         if run.plan.has_classes and run.plan.dag not in self.registrar.registry.dags:
-            for executor in run.shares():
+            for executor in self._present(run):
                 self._send(executor.name, DropDag(run.plan.dag))
         for watcher in run.watchers:
             self._send(watcher, RunStatus(run.run_id, state))
@@ -249,9 +249,13 @@ class SchedulerState:
 
     def _forget(self, run: Run) -> None:
         """Executors that still hold a share of the run let go of it, and say so."""
-        for executor in run.shares():
-            if run.run_id in executor.shares and executor.name in self.members.executors:
+        for executor in self._present(run):
+            if run.run_id in executor.shares:
                 self._send(executor.name, Forget(run.run_id, run.epoch))
+
+    def _present(self, run: Run) -> list[Executor]:
+        """The executors of the run that are not gone."""
+        return [executor for executor in run.shares() if executor.name in self.members.executors]
 
     def _watch(self, client: str, run_id: str) -> None:
         run = self.runs.get(run_id)

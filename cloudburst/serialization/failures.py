@@ -72,8 +72,8 @@ def pack_failure(error: BaseException, *, step: str, run_id: str, executor: str)
     """
     text = _clip(describe(error))
     report = FunctionError(step, run_id, executor, text, _attempt(lambda: _formatted(error), text))
-    raised = b"" if _is_control(error) else _dump_exception(error)
-    return [pickle.dumps(Failure(report, raised, _attempt(lambda: _notes(error), ())), PROTOCOL)]
+    notes = _attempt(lambda: _notes(error), tuple[str, ...]())
+    return [pickle.dumps(Failure(report, _dump_exception(error), notes), PROTOCOL)]
 
 
 def pack_cluster_failure(error: CloudburstError) -> list[Buffer]:

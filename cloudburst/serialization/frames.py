@@ -45,15 +45,13 @@ class Head(NamedTuple):
 
 
 def make_head(pickle: bytes, buffers: Sequence[Buffer], has_references: bool) -> bytes:
-    """The first frame of a value.
+    """The first frame of a value that has large buffers or references.
 
     Args:
         pickle: the pickle without its out-of-band buffers.
         buffers: these buffers, in order.
         has_references: whether there is a `CloudburstReference` in the value.
     """
-    if not buffers and not has_references:
-        return pickle
     table = [len(buffer) | _writable_bit(buffer) for buffer in buffers]
     fixed = (MAGIC, has_references, 0, len(buffers), len(pickle))
     return struct.pack(f"<BBHIQ{len(table)}Q", *fixed, *table) + pickle

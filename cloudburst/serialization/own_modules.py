@@ -98,7 +98,7 @@ def _top(name: str) -> str:
 
 @functools.cache
 def _is_own(file: str) -> bool:
-    if not file.endswith((".py", ".pyc")) or _INSTALLED.search(file):
+    if _INSTALLED.search(file):
         return False
     places = {os.path.abspath(file), os.path.realpath(file)}  # noqa: PTH100  pathlib is slow
     return not any(place.startswith(_foreign()) for place in places)
