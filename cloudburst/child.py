@@ -1,10 +1,9 @@
 """The parent's side: starting processes, and never leaving one behind.
 
-A child is a fresh interpreter whose stdin is a pipe that only its parent can write to. Nothing is
-ever written: the pipe ends when the parent lets go of it or dies, and then the child ends itself
-(`cloudburst.life`). Over a second pipe the child says, once, that it is ready or why it cannot
-be; that pipe ends with the child. So each side learns of the other's death from the kernel, on
-every system.
+A child is a fresh interpreter whose stdin is a pipe that only its parent can write to. The pipe
+ends when the parent lets go of it or dies, and then the child ends itself (`cloudburst.life`).
+Over a second pipe the child says, once, that it is ready or why it cannot be; that pipe ends with
+the child. So each side learns of the other's death from the kernel, on every system.
 """
 
 from __future__ import annotations
@@ -21,9 +20,11 @@ import sysconfig
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from cloudburst.errors import ClusterError
+from cloudburst.life import FAREWELL
 
 START_TIMEOUT = 30.0
 
@@ -107,8 +108,9 @@ class Child:
     def let_go(self) -> None:
         """Close the pipe: the child ends itself in order. Does not wait."""
         if self._pipe >= 0:
-            os.close(self._pipe)
-            self._pipe = -1
+            with suppress(BrokenPipeError):  # it is gone already
+                os.write(self._pipe, FAREWELL)
+            self.disown()
 
     def stop(self, grace: float) -> None:
         """End the child: let go of it, then SIGTERM, then SIGKILL.
@@ -129,8 +131,10 @@ class Child:
             self._gone = True
 
     def disown(self) -> None:
-        """In a process forked from the parent: the child is not its child."""
-        self.let_go()
+        """Close the pipe without a word: in a process forked from the parent, it only leaks."""
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
 
     def _listen(self, timeout: float) -> bool:
         poll = select.poll()

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from cloudburst.executor.zygote import Run
     from cloudburst.local import LocalCluster
 
+ORPHAN_PATIENCE = 1.0
+"""Seconds for the kernel to finish with a supervisor that was killed."""
+
 _log = logging.getLogger(__name__)
 
 Config = TypeVar("Config", SchedulerConfig, HostConfig, ExecutorConfig, LocalConfig)
@@ -60,6 +63,8 @@ def configure_logging(role: str, level: str | None = None) -> None:
     chosen = os.environ.get("CLOUDBURST_LOG", "WARNING").upper()
     line = f"%(asctime)s cloudburst {role}[%(process)d] %(levelname)s %(message)s"
     logging.basicConfig(format=line, level=chosen, force=True)
+    # What functions log is wanted, whatever is heard of Cloudburst itself.
+    logging.getLogger("cloudburst.user").setLevel(logging.INFO)
 
 
 def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
@@ -153,25 +158,26 @@ def _executor(flags: argparse.Namespace, life: Life) -> None:
     _load_executor()(_config(ExecutorConfig, flags), life.detach())
 
 
-# Roles that fork have no grace: they must not have a thread, and their host looks after them.
-_ROLES: dict[str, tuple[Callable[[argparse.Namespace, Life], None], float]] = {
-    "supervise": (_supervise, 4.0),
-    "scheduler": (_scheduler, 2.0),
-    "host": (_host, 2.0),
-    "zygote": (_zygote, 0.0),
-    "executor": (_executor, 0.0),
+_ROLES: dict[str, Callable[[argparse.Namespace, Life], None]] = {
+    "supervise": _supervise,
+    "scheduler": _scheduler,
+    "host": _host,
+    "zygote": _zygote,
+    "executor": _executor,
 }
+
+# Seconds they have to end once their parent is gone. Who forks must not have the guard's thread.
+_GUARDED = {"supervise": 4.0, "scheduler": 2.0, "host": 2.0}
 
 
 def _run_role(flags: argparse.Namespace) -> None:
     """Run a process that may have a parent, and tell it of an error before it is ready."""
     life = Life(stdin=flags.life, ready_fd=flags.ready_fd)
-    run, grace = _ROLES[flags.role]
-    if grace and flags.life:
-        life.guard(grace, lambda: _clear_orphan(flags.run_dir))
+    if flags.life and flags.role in _GUARDED:
+        life.guard(_GUARDED[flags.role], lambda: _clear_orphan(flags.run_dir, 0.0))
     try:
         if not life.ended():
-            run(flags, life)
+            _ROLES[flags.role](flags, life)
     except (CloudburstError, OSError) as error:
         if not life.failed(str(error)):
             raise
@@ -180,16 +186,17 @@ def _run_role(flags: argparse.Namespace) -> None:
         life.failed(f"{type(error).__name__}: {error}")
         raise
     finally:
-        _clear_orphan(flags.run_dir)
+        if flags.run_dir:
+            _clear_orphan(flags.run_dir, ORPHAN_PATIENCE if life.orphaned() else 0.0)
 
 
-def _clear_orphan(run_dir: str) -> None:
+def _clear_orphan(run_dir: str, patience: float) -> None:
     if not run_dir:
         return
     from cloudburst.kvs import embedded
     from cloudburst.rundir import clear_orphan
 
-    clear_orphan(Path(run_dir), embedded.sweep)
+    clear_orphan(Path(run_dir), embedded.sweep, patience)
 
 
 def _config(kind: type[Config], flags: argparse.Namespace) -> Config:

@@ -13,6 +13,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+FAREWELL = b"."
+"""What a parent that lets go says before it closes the pipe; one that dies cannot."""
+
 
 class Life:
     """The child's side: whether this process should go on.
@@ -31,6 +34,7 @@ class Life:
 
     def __init__(self, *, stdin: bool = False, ready_fd: int = -1) -> None:
         self._over = False
+        self._let_go = False
         self._said = False
         self._ready_fd = ready_fd
         if ready_fd >= 0:
@@ -60,10 +64,17 @@ class Life:
         for key, _ in self._selector.select(0):
             came = os.read(key.fd, 4096)
             if key.fd == self.pipe:
-                self._over |= not came
-            else:
-                self._over |= signal.SIGTERM in came or signal.SIGINT in came
+                self._let_go |= FAREWELL in came
+                self._over = True
+            elif signal.SIGTERM in came or signal.SIGINT in came:
+                self._let_go = True
+                self._over = True
         return self._over
+
+    def orphaned(self) -> bool:
+        """Whether this process ends because its parent died, and not because it was told to."""
+        self.ended()
+        return self._over and not self._let_go
 
     def guard(self, grace: float, last: Callable[[], None]) -> None:
         """End the process by force if it does not notice that its parent is gone.

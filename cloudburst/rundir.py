@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -113,9 +114,21 @@ def sweep_stale(sweep: Sweep) -> None:
             _unshare(shared[0])
 
 
-def clear_orphan(directory: Path, sweep: Sweep) -> None:
-    """Remove this run directory if its supervisor is gone."""
-    if directory.exists() and not is_held(directory):
+def clear_orphan(directory: Path, sweep: Sweep, patience: float = 0.0) -> None:
+    """Remove this run directory if its supervisor is gone.
+
+    Args:
+        directory: the run directory, which need not exist any more.
+        sweep: as for `sweep_stale`.
+        patience: seconds to wait for the lock of a supervisor that is known to have died: the
+            kernel closes its pipes a moment before it frees its locks.
+    """
+    deadline = time.monotonic() + patience
+    while is_held(directory):
+        if time.monotonic() >= deadline:
+            return
+        time.sleep(0.005)
+    if directory.exists():
         with _root_lock():
             _clear(directory, sweep)
 

@@ -12,6 +12,7 @@ out, unless they are somebody's memory that may change after the call.
 from __future__ import annotations
 
 import enum
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from types import TracebackType
@@ -25,6 +26,10 @@ COPY_BELOW = 64 * 1024
 LINGER = 1000
 CONNECT_WAIT = 500
 MAX_PEERS = 256
+AVOID = 10.0
+"""Seconds for which a peer that could not be reached is not tried again: a client that was killed
+with a thousand calls under way must not cost a thousand waits."""
+
 _FOR_EVER = -1
 # Plain integers: combining enum members takes longer than sending a small frame.
 _NOBLOCK = int(zmq.NOBLOCK)
@@ -162,11 +167,17 @@ class Peers(_Closing):
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._context = context
         self._dealers: OrderedDict[str, Dealer] = OrderedDict()
+        self._avoided: dict[str, float] = {}
 
     def send(self, address: str, frames: Frames, memory: Memory = Memory.BORROWED) -> bool:
-        """Send to the process bound at ``address``. Returns False if it cannot be reached."""
+        """Send to the process bound at ``address``. Returns False if it cannot be reached.
+
+        The first to find that out waits for `CONNECT_WAIT`; for `AVOID` seconds nobody does then.
+        """
         dealer = self._dealers.get(address)
         if dealer is None:
+            if self._is_avoided(address):
+                return False
             dealer = self._connect(address)
         else:
             self._dealers.move_to_end(address)
@@ -175,7 +186,15 @@ class Peers(_Closing):
         if dealer.wait_connected(CONNECT_WAIT) and dealer.send(frames, memory):
             return True
         self._dealers.pop(address).close()
+        self._avoided[address] = time.monotonic() + AVOID
         return False
+
+    def _is_avoided(self, address: str) -> bool:
+        if not self._avoided:
+            return False
+        now = time.monotonic()
+        self._avoided = {peer: until for peer, until in self._avoided.items() if until > now}
+        return address in self._avoided
 
     def _connect(self, address: str) -> Dealer:
         if len(self._dealers) >= MAX_PEERS:

@@ -13,7 +13,6 @@ Who says what to whom::
     executor  -> client     Result (through the scheduler as Relay where it cannot be reached)
     executor  -> scheduler  ExecutorReady Finished Relay
     host      -> scheduler  Heartbeat ExecutorDied
-    scheduler -> host       HostUnknown
 """
 
 from __future__ import annotations

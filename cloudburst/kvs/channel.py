@@ -21,7 +21,7 @@ from cloudburst.kvs.commands import LARGE, Command, Part
 
 ReplyError = hiredis.ReplyError
 
-_CHUNK: Final = 64 * 1024
+_CHUNK: Final = LARGE
 _DOLLAR: Final = ord("$")
 _MORE: Final = object()
 # The types that hiredis ships know neither tuples of more than one word nor bytearrays.
@@ -167,7 +167,7 @@ class Channel:
         end = self._buffer.find(b"\r\n", 1, 24)
         length = int(self._buffer[1:end]) if end > 0 else 0
         start = end + 2
-        if length < LARGE or start + length <= size:
+        if length < LARGE:  # which is more than the buffer holds
             return None
         block = memoryview(bytearray(length + 2))
         filled = size - start

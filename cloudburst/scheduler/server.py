@@ -70,11 +70,16 @@ class SchedulerServer:
             [GetFields(keys.FUNCTIONS), GetFields(keys.DAGS), Members(keys.OPEN_RUNS)]
         )
         self.state.registrar.registry.restore(functions, dags)
-        for run_id in open_runs:
-            (record,) = store.execute([GetFields(keys.run_key(run_id))])
-            if not record.get("call"):
-                store.execute([DropMember(keys.OPEN_RUNS, run_id)])
-                continue
+        records = store.execute([GetFields(keys.run_key(run_id)) for run_id in open_runs])
+        ended = [
+            run_id for run_id, rec in zip(open_runs, records, strict=True) if not rec.get("call")
+        ]
+        store.execute([DropMember(keys.OPEN_RUNS, run_id) for run_id in ended])
+        # In the order of their calls, so that a run finds those whose results it waits for.
+        for record in sorted(
+            (record for record in records if record.get("call")),
+            key=lambda record: float(record["accepted"]),
+        ):
             call, client = unpack_call(record["call"])
             self.feed(Restored(client, call, int(record["epoch"])))
 

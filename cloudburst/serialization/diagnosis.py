@@ -28,18 +28,19 @@ _LOCKS = (_thread.LockType, _thread.RLock)
 _RAW = (types.FrameType, types.TracebackType, types.CodeType)
 
 
-def explain(value: object, what: str, error: Exception) -> str:
+def explain(value: object, what: str, error: Exception, *, max_seconds: float = MAX_SECONDS) -> str:
     """The message for a value that could not be pickled. Never raises.
 
     Args:
         value: the value.
         what: what it is to the caller: ``"argument 2 of 'incr'"``.
         error: what pickling raised.
+        max_seconds: how long to search; one attempt at pickling is not interrupted.
     """
     if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
         return f"{what} cannot be pickled: it is nested too deeply. Make it flatter."
     try:
-        culprit = _Search(time.monotonic() + MAX_SECONDS).descend(value, error, ())
+        culprit = _Search(time.monotonic() + max_seconds).descend(value, error, ())
         return _sentence(what, culprit or _Culprit((), value, error))
     except Exception:  # noqa: BLE001  user code is run; the first error is the one to report
         return f"{what} cannot be pickled: {describe(error)}"

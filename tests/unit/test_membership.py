@@ -1,0 +1,196 @@
+"""Hosts and executors as the scheduler counts them."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from cloudburst.scheduler.membership import AHEAD, MAX_GONE, Executor, Membership
+
+
+def executor(name: str = "a", order: int = 1) -> Executor:
+    return Executor(name, "host", f"@{name}", order)
+
+
+@pytest.fixture
+def members() -> Membership:
+    """Executors ``a`` and ``b`` of host ``h``, seen at time 0."""
+    members = Membership(timeout=3.0)
+    members.ready("a", "h", "@a", 0.0)
+    members.ready("b", "h", "@b", 0.0)
+    return members
+
+
+# how much work an executor holds
+
+
+def test_an_idle_executor_has_room_for_anything() -> None:
+    assert executor().has_room(1e9)
+
+
+def test_a_busy_executor_has_room_for_what_fits_ahead() -> None:
+    one = executor()
+    one.take("r1", 1, AHEAD / 2)
+
+    assert one.has_room(AHEAD / 2)
+    assert not one.has_room(AHEAD * 0.51)
+
+
+def test_a_released_share_makes_room() -> None:
+    one = executor()
+    one.take("r1", 1, 1.0)
+
+    assert not one.has_room(0.0)
+    assert one.release("r1", 1)
+    assert one.has_room(1.0)
+
+
+def test_a_share_is_released_once() -> None:
+    one = executor()
+    one.take("r1", 1, 1.0)
+    one.take("r2", 1, 1.0)
+
+    assert one.release("r1", 1)
+    assert not one.release("r1", 1)
+    assert one.load == 1.0
+
+
+def test_a_later_epoch_replaces_an_earlier_one() -> None:
+    one = executor()
+    one.take("r1", 1, 5.0)
+    one.take("r1", 2, 1.0)
+
+    assert one.shares == {"r1": (2, 1.0)}
+    assert one.load == 1.0
+
+
+def test_an_older_epoch_does_not_release_a_later_one() -> None:
+    one = executor()
+    one.take("r1", 2, 1.0)
+
+    assert not one.release("r1", 1)
+    assert one.release("r1", 3)
+
+
+def test_an_idle_executor_has_no_load_left_by_rounding() -> None:
+    chance = random.Random(1)
+    one = executor()
+    for number in range(1000):
+        one.take(f"r{number}", 1, chance.random() * 1e-3)
+    for number in chance.sample(range(1000), 1000):
+        one.release(f"r{number}", 1)
+
+    assert one.load == 0.0
+
+
+def test_executors_are_told_apart_by_identity() -> None:
+    """One that came back under its name is not the one that was lost."""
+    assert executor() != executor()
+
+
+# who is there
+
+
+def test_executors_are_numbered_as_they_come(members: Membership) -> None:
+    assert [one.order for one in members.executors.values()] == [1, 2]
+    assert members.executors["b"].address == "@b"
+
+
+def test_an_executor_is_taken_up_once(members: Membership) -> None:
+    assert members.ready("a", "h", "@elsewhere", 1.0) is None
+    assert members.executors["a"].address == "@a"
+
+
+def test_a_host_is_known_by_its_first_executor(members: Membership) -> None:
+    assert members.next_deadline() == 3.0
+
+
+def test_an_executor_does_not_speak_for_its_host(members: Membership) -> None:
+    members.ready("c", "h", "@c", 2.0)
+
+    assert members.next_deadline() == 3.0
+
+
+def test_a_heartbeat_moves_the_deadline(members: Membership) -> None:
+    members.heartbeat("h", ["a", "b"], 2.5)
+
+    assert members.next_deadline() == 5.5
+
+
+def test_the_deadline_is_that_of_the_host_silent_for_longest(members: Membership) -> None:
+    members.heartbeat("other", [], 1.0)
+    assert members.next_deadline() == 3.0
+
+    members.heartbeat("h", [], 2.0)
+    assert members.next_deadline() == 4.0
+
+
+def test_a_silent_host_is_forgotten_with_all_its_executors(members: Membership) -> None:
+    members.ready("c", "other", "@c", 1.0)
+
+    assert members.silent(2.9) == []
+    assert members.silent(3.0) == ["a", "b"]
+    assert members.next_deadline() == 4.0
+
+
+def test_a_heartbeat_tells_who_is_unknown_here_in_order(members: Membership) -> None:
+    assert members.heartbeat("h", ["z", "b", "x", "a"], 1.0) == (["x", "z"], [])
+
+
+def test_an_executor_is_missing_when_two_heartbeats_in_a_row_do_not_name_it(
+    members: Membership,
+) -> None:
+    assert members.heartbeat("h", ["a"], 1.0) == ([], [])
+    assert members.heartbeat("h", ["a"], 2.0) == ([], ["b"])
+
+
+def test_one_heartbeat_that_names_it_starts_the_count_again(members: Membership) -> None:
+    for now, names in enumerate((["a"], ["a", "b"], ["a"]), 1):
+        assert members.heartbeat("h", names, float(now)) == ([], [])
+
+
+def test_a_dead_executor_is_neither_unknown_nor_accepted(members: Membership) -> None:
+    removed = members.remove("a", dead=True)
+
+    assert removed is not None
+    assert members.heartbeat("h", ["a", "b"], 1.0) == ([], [])
+    assert members.ready("a", "h", "@a", 1.0) is None
+
+
+def test_an_executor_out_of_reach_may_come_back(members: Membership) -> None:
+    members.remove("a", dead=False)
+
+    assert members.heartbeat("h", ["a", "b"], 1.0) == (["a"], [])
+    assert members.ready("a", "h", "@a", 1.0) is not None
+
+
+def test_who_is_not_there_is_removed_without_harm(members: Membership) -> None:
+    assert members.remove("stranger", dead=False) is None
+    assert members.remove("stranger", dead=True) is None
+    assert members.ready("stranger", "h", "@s", 1.0) is None
+
+
+def test_only_so_many_dead_are_remembered(members: Membership) -> None:
+    for number in range(MAX_GONE + 10):
+        members.remove(f"e{number}", dead=True)
+
+    assert len(members.gone) == MAX_GONE
+    assert members.ready("e10", "h", "@", 0.0) is None
+    assert members.ready("e9", "h", "@", 0.0) is not None
+
+
+def test_validate_notices_a_load_that_is_not_what_was_taken(members: Membership) -> None:
+    members.executors["a"].take("r1", 1, 1.0)
+    members.validate()
+    members.executors["a"].load = 2.0
+
+    with pytest.raises(AssertionError):
+        members.validate()
+
+
+def test_validate_notices_the_living_dead(members: Membership) -> None:
+    members.gone["a"] = None
+
+    with pytest.raises(AssertionError):
+        members.validate()

@@ -1,0 +1,268 @@
+"""Executors die under runs: the next epoch, three times at most, and nothing stale counts."""
+
+from __future__ import annotations
+
+from scheduling import SHORT, Cluster, operations, sent, started
+
+from cloudburst.core.messages import Forget, Rejected, RunState, RunStatus, Start, Watch
+from cloudburst.errors import ExecutorDiedError
+from cloudburst.kvs.base import RecordRun
+from cloudburst.scheduler.events import Command, Fail, PeerGone, Send
+
+DIAMOND = [("top", "left"), ("top", "right"), ("left", "bottom"), ("right", "bottom")]
+
+
+def with_diamond(cluster: Cluster) -> Cluster:
+    cluster.dag("d", [(name, "f") for name in ("top", "left", "right", "bottom")], DIAMOND)
+    return cluster
+
+
+def failures(commands: list[Command]) -> list[Fail]:
+    return [command for command in commands if isinstance(command, Fail)]
+
+
+def test_a_run_starts_over_elsewhere_under_the_next_epoch(cluster: Cluster) -> None:
+    arguments, frames = (("f", "", 1),), [b"value"]
+    cluster.call("r1", arguments=arguments, frames=frames)
+
+    ((to, start),) = sent(cluster.die("a"), Start)
+
+    assert (to, start.epoch) == ("b", 2)
+    assert (start.arguments, start.frames) == (((0, "", 1),), frames)
+
+
+def test_a_run_without_another_executor_waits_for_one() -> None:
+    cluster = Cluster()
+    cluster.join("a")
+    cluster.register("f")
+    cluster.call("r1")
+
+    assert cluster.die("a") == []
+    ((to, start),) = sent(cluster.join("b"), Start)
+    assert (to, start.epoch) == ("b", 2)
+
+
+def test_the_record_follows_the_epochs(cluster: Cluster) -> None:
+    cluster.write(cluster.call("r1", store=True))
+
+    (record,) = operations(cluster.die("a"), RecordRun)
+
+    assert (record.state, record.epoch, record.executor) == ("RUNNING", 2, "b")
+    assert record.call == b""
+
+
+def test_the_survivors_of_a_run_are_told_to_forget_it(cluster: Cluster) -> None:
+    with_diamond(cluster).call("r1", "d")
+    assert set(cluster.places("r1")) == {"a", "b"}
+
+    assert cluster.die("b") == [Send("a", Forget("r1", 1))]
+
+
+def test_a_survivor_that_has_done_its_share_is_not_told(cluster: Cluster) -> None:
+    with_diamond(cluster).call("r1", "d")
+    cluster.report("b", "r1", 1, RunState.RUNNING)
+
+    commands = cluster.die("a")
+
+    assert sent(commands, Forget) == []
+    assert started(commands) == [("r1", "b")]
+
+
+def test_a_run_starts_over_even_if_the_dead_executor_had_done_its_share(cluster: Cluster) -> None:
+    """What it sent to the next executor may have died with it."""
+    with_diamond(cluster).call("r1", "d")
+    cluster.report("b", "r1", 1, RunState.RUNNING)
+
+    commands = cluster.die("b")
+
+    assert sent(commands, Forget) == [("a", Forget("r1", 1))]
+    assert cluster.state.runs["r1"].deaths == 1
+
+
+def test_a_run_that_has_cost_three_executors_is_given_up() -> None:
+    cluster = Cluster()
+    cluster.join("a", "b", "c", "d")
+    cluster.register("f")
+    cluster.call("r1")
+    assert failures([*cluster.die("a"), *cluster.die("b")]) == []
+
+    commands = cluster.die("c", "killed by signal 11")
+
+    (failure,) = failures(commands)
+    assert (failure.client, failure.call.run_id, failure.epoch) == ("client", "r1", 3)
+    assert isinstance(failure.error, ExecutorDiedError)
+    assert str(failure.error) == (
+        "run r1 of 'f' was given up: its executor died 3 times, "
+        "the last time executor c: killed by signal 11"
+    )
+    assert started(commands) == []
+    assert cluster.idle()
+
+
+def test_watchers_are_told_that_a_run_was_given_up(cluster: Cluster) -> None:
+    cluster.join("c")
+    cluster.call("r1")
+    cluster.tell("w", Watch("r1"))
+
+    commands = [*cluster.die("a"), *cluster.die("b"), *cluster.die("c")]
+
+    assert sent(commands, RunStatus) == [("w", RunStatus("r1", "FAILED"))]
+
+
+def test_survivors_of_a_run_that_is_given_up_forget_it_once() -> None:
+    cluster = Cluster()
+    cluster.join("a", "b", "c", "d", "e", "g")
+    cluster.register("f")
+    with_diamond(cluster).call("r1", "d")
+    cluster.die("b")
+    cluster.die("d")
+    assert cluster.places("r1") == ["e", "e", "g", "e"]
+
+    commands = cluster.die("g")
+
+    assert len(failures(commands)) == 1
+    assert sent(commands, Forget) == [("e", Forget("r1", 3))]
+    for epoch, survivor in enumerate("ace", 1):
+        assert not cluster.idle()
+        cluster.report(survivor, "r1", epoch, RunState.FAILED)
+    assert cluster.idle()
+
+
+def test_the_forgotten_share_counts_until_its_executor_says_so(cluster: Cluster) -> None:
+    with_diamond(cluster).call("r1", "d")
+    cluster.die("b")
+    assert cluster.places("r1") == []
+
+    assert started(cluster.report("a", "r1", 1, RunState.RUNNING)) == [("r1", "a")]
+    assert cluster.epoch("r1") == 2
+
+
+def test_a_stale_end_makes_room_but_does_not_end_the_run() -> None:
+    cluster = Cluster()
+    cluster.join("a", "b", "c")
+    cluster.register("f")
+    with_diamond(cluster).call("r1", "d")
+    assert cluster.places("r1") == ["a", "a", "b", "a"]
+    cluster.die("b")
+    assert (set(cluster.places("r1")), cluster.epoch("r1")) == ({"c"}, 2)
+    cluster.call("next")
+
+    commands = cluster.report("a", "r1", 1, RunState.SUCCEEDED)
+
+    assert started(commands) == [("next", "a")]
+    assert set(cluster.places("r1")) == {"c"}
+
+
+def test_a_stale_end_while_the_run_waits_again_does_not_end_it(cluster: Cluster) -> None:
+    with_diamond(cluster).call("r1", "d")
+    sink = cluster.places("r1")[3]
+    assert sink == "a"
+    cluster.call("next")
+    cluster.die("b")
+    assert cluster.places("r1") == []
+
+    commands = cluster.report("a", "r1", 1, RunState.SUCCEEDED)
+
+    assert started(commands) == [("r1", "a")]
+    assert cluster.epoch("r1") == 2
+
+
+def test_a_stale_share_on_the_executor_of_the_next_epoch_does_not_release_it() -> None:
+    cluster = Cluster()
+    cluster.join("a", "b")
+    cluster.register("f")
+    with_diamond(cluster).learn("d", SHORT)
+    cluster.call("r1", "d")
+    cluster.state.runs["r1"].epoch = 5
+
+    cluster.report("a", "r1", 0, RunState.RUNNING)
+
+    assert "r1" in cluster.state.members.executors["a"].shares
+
+
+def test_a_dead_executor_has_no_say() -> None:
+    cluster = Cluster()
+    cluster.join("a", "b")
+    cluster.register("f")
+    cluster.call("r1")
+    cluster.die("a")
+
+    assert cluster.report("a", "r1", 2, RunState.SUCCEEDED) == []
+    assert cluster.places("r1") == ["b"]
+
+
+def test_all_runs_of_a_dead_executor_start_over_in_order(cluster: Cluster) -> None:
+    cluster.learn("f", SHORT)
+    cluster.call("on a")
+    cluster.call("on b")
+    cluster.call("ahead on a")
+    assert cluster.places("ahead on a") == ["a"]
+    cluster.finish("on b", SHORT)
+
+    assert started(cluster.die("a")) == [("on a", "b")]
+    assert started(cluster.finish("on a", SHORT)) == [("ahead on a", "b")]
+
+
+def test_runs_that_died_with_another_are_not_sent_out_together_again() -> None:
+    """Whichever of them kills executors, the others do not pay for it three times."""
+    cluster = Cluster()
+    cluster.join("e0")
+    cluster.register("f")
+    cluster.learn("f", SHORT)
+    names = ["poison", *(f"r{number}" for number in range(9))]
+    for name in names:
+        cluster.call(name)
+    assert all(cluster.places(name) == ["e0"] for name in names)
+
+    given_up, number = [], 0
+    while cluster.state.runs:
+        if set(cluster.state.members.executors) == set():
+            number += 1
+            cluster.join(f"e{number}")
+        (executor,) = cluster.state.members.executors
+        held = [name for name in names if name in cluster.state.runs and cluster.places(name)]
+        if "poison" in held:
+            given_up += failures(cluster.die(executor))
+        else:
+            cluster.finish(held[0], SHORT)
+
+    assert [failure.call.run_id for failure in given_up] == ["poison"]
+
+
+def test_runs_that_waited_for_the_home_of_an_instance_go_elsewhere(cluster: Cluster) -> None:
+    cluster.register("C", is_class=True)
+    cluster.dag("one", ["C"])
+    for number in range(3):
+        cluster.call(f"r{number}", "one")
+    assert cluster.state.homes == {("one", 0): "a"}
+
+    assert started(cluster.die("a")) == [("r0", "b")]
+    assert cluster.state.homes == {("one", 0): "b"}
+    assert started(cluster.finish("r0")) == [("r1", "b")]
+
+
+def test_a_message_that_cannot_be_delivered_is_a_death(cluster: Cluster) -> None:
+    cluster.call("r1")
+
+    assert started(cluster.feed(PeerGone("a"))) == [("r1", "b")]
+
+
+def test_a_client_that_is_gone_changes_nothing(cluster: Cluster) -> None:
+    cluster.call("r1")
+
+    assert cluster.feed(PeerGone("client")) == []
+    assert cluster.places("r1") == ["a"]
+
+
+def test_calls_are_not_refused_because_executors_died() -> None:
+    cluster = Cluster(max_waiting=1)
+    cluster.join("a")
+    cluster.register("f")
+    cluster.learn("f", SHORT)
+    for number in range(4):
+        cluster.call(f"r{number}")
+    cluster.die("a")
+
+    assert len(cluster.state.queues) == 4
+    assert sent(cluster.call("one more"), Rejected)
+    assert started(cluster.join("b")) == [("r0", "b")]

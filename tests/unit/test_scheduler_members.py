@@ -1,0 +1,179 @@
+"""Hosts and executors come, fall silent, are named by heartbeats, and come back or do not."""
+
+from __future__ import annotations
+
+import pytest
+from scheduling import Cluster, sent, started
+
+from cloudburst.core.messages import (
+    PROTOCOL,
+    ClusterStatus,
+    ExecutorReady,
+    ExecutorUnknown,
+    GetStatus,
+    Heartbeat,
+    RunState,
+)
+from cloudburst.scheduler.events import Fail, PeerGone, Send
+
+
+def members(cluster: Cluster) -> list[str]:
+    return list(cluster.state.members.executors)
+
+
+def test_there_is_nothing_to_wake_up_for_without_hosts() -> None:
+    assert Cluster().state.next_deadline() is None
+
+
+def test_a_silent_host_is_lost_with_its_executors(cluster: Cluster) -> None:
+    cluster.call("r1")
+    assert cluster.state.next_deadline() == 3.0
+    cluster.pass_time(2.0)
+    cluster.heartbeat("c", host="other")
+    cluster.join("c", host="other")
+
+    assert cluster.pass_time(0.9) == []
+    assert members(cluster) == ["a", "b", "c"]
+    assert started(cluster.pass_time(0.1)) == [("r1", "c")]
+    assert members(cluster) == ["c"]
+    assert cluster.state.next_deadline() == 5.0
+
+
+def test_a_heartbeat_keeps_a_host(cluster: Cluster) -> None:
+    for _ in range(10):
+        cluster.pass_time(2.0)
+        assert cluster.heartbeat("a", "b") == []
+
+    assert members(cluster) == ["a", "b"]
+
+
+def test_a_lost_host_costs_each_run_one_attempt(cluster: Cluster) -> None:
+    """However many executors it had, and though they are lost one after the other."""
+    cluster.join("c", "d", "e")
+    cluster.dag("fan", [(n, "f") for n in "xyz"] + [("end", "f")], [(n, "end") for n in "xyz"])
+    cluster.call("lone")
+    cluster.call("wide", "fan")
+
+    commands = cluster.pass_time(3.0)
+
+    assert members(cluster) == []
+    assert not [command for command in commands if isinstance(command, Fail | Send)]
+    assert {run.deaths for run in cluster.state.runs.values()} == {1}
+    assert started(cluster.join("x", host="other")) == [("lone", "x")]
+
+
+def test_an_executor_the_scheduler_does_not_know_is_asked_to_say_who_it_is(
+    cluster: Cluster,
+) -> None:
+    commands = cluster.heartbeat("a", "new", "b")
+
+    assert commands == [Send("new", ExecutorUnknown("new"))]
+    cluster.join("new")
+    assert cluster.heartbeat("a", "new", "b") == []
+
+
+def test_an_executor_its_host_no_longer_names_is_gone(cluster: Cluster) -> None:
+    cluster.call("r1")
+
+    cluster.heartbeat("b")
+    assert started(cluster.heartbeat("b")) == [("r1", "b")]
+    assert members(cluster) == ["b"]
+
+
+def test_a_heartbeat_sent_before_the_executor_was_forked_does_not_kill_it(
+    cluster: Cluster,
+) -> None:
+    cluster.join("new")
+    assert cluster.heartbeat("a", "b") == []
+    assert cluster.heartbeat("a", "b", "new") == []
+    assert cluster.heartbeat("a", "b") == []
+
+    assert members(cluster) == ["a", "b", "new"]
+
+
+def test_a_heartbeat_says_nothing_about_the_executors_of_other_hosts(cluster: Cluster) -> None:
+    cluster.join("c", host="other")
+
+    for _ in range(3):
+        cluster.heartbeat("c", host="other")
+
+    assert members(cluster) == ["a", "b", "c"]
+
+
+def test_a_name_that_was_reported_dead_is_never_accepted_again(cluster: Cluster) -> None:
+    cluster.die("a")
+
+    assert cluster.join("a") == []
+    assert cluster.heartbeat("a", "b") == []
+    assert members(cluster) == ["b"]
+
+
+def test_a_death_reported_before_the_executor_introduced_itself_counts(cluster: Cluster) -> None:
+    cluster.die("late")
+    cluster.join("late")
+
+    assert members(cluster) == ["a", "b"]
+
+
+def test_executors_that_were_only_silent_come_back(cluster: Cluster) -> None:
+    """A machine that was asleep must not be lost for ever."""
+    cluster.call("r1")
+    cluster.pass_time(60.0)
+    assert members(cluster) == []
+
+    commands = cluster.heartbeat("a", "b")
+
+    assert [to for to, _ in sent(commands, ExecutorUnknown)] == ["a", "b"]
+    assert started(cluster.join("a", "b")) == [("r1", "a")]
+    assert cluster.epoch("r1") == 2
+
+
+def test_an_executor_whose_connection_broke_comes_back(cluster: Cluster) -> None:
+    cluster.feed(PeerGone("a"))
+    assert members(cluster) == ["b"]
+
+    assert sent(cluster.heartbeat("a", "b"), ExecutorUnknown) == [("a", ExecutorUnknown("a"))]
+    cluster.join("a")
+    assert members(cluster) == ["b", "a"]
+
+
+def test_an_executor_that_came_back_is_not_ended_by_what_it_did_before(cluster: Cluster) -> None:
+    cluster.call("r1")
+    cluster.feed(PeerGone("a"))
+    cluster.join("a")
+    cluster.call("r2")
+    assert (cluster.places("r1"), cluster.places("r2")) == (["b"], ["a"])
+
+    cluster.report("a", "r1", 1, RunState.SUCCEEDED)
+
+    assert cluster.places("r1") == ["b"]
+    assert cluster.places("r2") == ["a"]
+
+
+def test_who_introduces_itself_twice_keeps_its_work(cluster: Cluster) -> None:
+    cluster.call("r1")
+
+    assert cluster.join("a") == []
+    assert cluster.places("r1") == ["a"]
+    assert "r1" in cluster.state.members.executors["a"].shares
+
+
+@pytest.mark.parametrize("protocol", [0, PROTOCOL + 1])
+def test_executors_and_hosts_of_another_protocol_are_not_used(protocol: int) -> None:
+    cluster = Cluster()
+
+    assert cluster.tell("x", ExecutorReady(protocol, "x", "host", "@x", 1)) == []
+    assert cluster.tell("host", Heartbeat(protocol, "host", ("x",))) == []
+    assert members(cluster) == []
+    assert cluster.state.next_deadline() is None
+
+
+def test_a_death_of_nobody_known_changes_nothing(cluster: Cluster) -> None:
+    assert cluster.die("stranger") == []
+    assert members(cluster) == ["a", "b"]
+
+
+def test_the_status_names_those_who_are_alive(cluster: Cluster) -> None:
+    cluster.die("a")
+
+    assert cluster.tell("c", GetStatus(1)) == [Send("c", ClusterStatus(1, ("b",), 0, 0))]
