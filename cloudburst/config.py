@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Self
 
@@ -31,15 +31,21 @@ class _Config:
         """The inverse of `to_json`.
 
         Raises:
-            UsageError: the text is not JSON or has fields this configuration does not know.
+            UsageError: the text is not a JSON object, lacks a field that has no default, or has
+                one that this configuration does not know.
         """
         try:
             values = json.loads(text)
         except ValueError as error:
             raise UsageError(f"the configuration is not JSON: {error}") from None
-        unknown = set(values) - {field.name for field in fields(cls)}
+        if not isinstance(values, dict):
+            raise UsageError(f"a {cls.__name__} is a JSON object, not {text:.80}")
+        unknown = values.keys() - {field.name for field in fields(cls)}
         if unknown:
             raise UsageError(f"{cls.__name__} has no {', '.join(sorted(unknown))}")
+        missing = {field.name for field in fields(cls) if field.default is MISSING} - values.keys()
+        if missing:
+            raise UsageError(f"{cls.__name__} needs {', '.join(sorted(missing))}")
         return cls(**values)
 
 

@@ -288,9 +288,15 @@ class CloudburstConnection:
         return self._calls.join(check_key(obj_id))
 
     def exec_func(self, name: str, args: Sequence[Any] = ()) -> str:
-        """Call a function and return the key under which its result will be stored."""
+        """Call a function and return the key under which its result will be stored.
+
+        Raises:
+            UnknownFunction: there is no such function. It takes a round trip to find out, because
+                a key says nothing of what became of the call.
+        """
         if isinstance(args, str) or not isinstance(args, Sequence):
             raise UsageError(f"args is a list of arguments, not {args!r:.80}")
+        self._requests.ask(lambda n: GetFunction(n, name), FunctionFound)
         future: CloudburstFuture = self.call_function(name, tuple(args), {}, CallOptions())
         return future.obj_id
 

@@ -6,10 +6,12 @@ import asyncio
 import concurrent.futures
 import time
 from collections.abc import Callable, Generator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from cloudburst.errors import RunTimeoutError
 from cloudburst.serialization import CloudburstReference, collecting
+
+Callback: TypeAlias = Callable[[concurrent.futures.Future[Any]], object]
 
 
 class Runs(Protocol):
@@ -18,8 +20,13 @@ class Runs(Protocol):
     def wait_for(self, future: CloudburstFuture, deadline: float | None) -> None:
         """Return when the future is done, or at the deadline (monotonic seconds)."""
 
-    def listen(self, future: CloudburstFuture) -> None:
-        """See to it that the future becomes done though nobody waits for it."""
+    def listen(self, future: CloudburstFuture, callback: Callback | None) -> None:
+        """See to it that the future becomes done though nobody waits for it.
+
+        Args:
+            future: which.
+            callback: called with it then, or None.
+        """
 
     def look(self, future: CloudburstFuture) -> None:
         """Take in what has come, without waiting."""
@@ -69,11 +76,28 @@ class CloudburstFuture(concurrent.futures.Future[Any]):
             self._runs.look(self)
         return super().done()
 
-    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[Any]], object]) -> None:
-        """Call ``fn`` with this future when it is done, on a thread of the connection's own."""
-        super().add_done_callback(fn)
+    def add_done_callback(self, fn: Callback) -> None:
+        """Call ``fn`` with this future when it is done.
+
+        At once if it is; otherwise on a thread of the connection's own, where ``fn`` may use the
+        connection.
+        """
+        if super().done():
+            super().add_done_callback(fn)
+        else:
+            self._runs.listen(self, fn)
+
+    # `concurrent.futures.wait` and `as_completed` install themselves in this list and then wait
+    # for somebody to settle the future. Unless somebody listens, nobody would.
+    @property
+    def _waiters(self) -> list[Any]:
         if not super().done():
-            self._runs.listen(self)
+            self._runs.listen(self, None)
+        return self._installed
+
+    @_waiters.setter
+    def _waiters(self, waiters: list[Any]) -> None:
+        self._installed = waiters
 
     def __await__(self) -> Generator[Any, None, Any]:
         return asyncio.wrap_future(self).__await__()

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from cloudburst.core.messages import Frames, Message
 from cloudburst.core.wire import decode, encode
-from cloudburst.errors import ClusterError, ProtocolError
-from cloudburst.transport import Dealer, Memory, Poller, Router, new_context
+from cloudburst.errors import ClusterError, ProtocolError, UsageError
+from cloudburst.transport import Context, Memory, Poller
 
 
 class Link:
@@ -25,16 +25,23 @@ class Link:
         address: the scheduler's.
         identity: by which the scheduler knows this connection.
         inbox: where to bind for results, or "" to have them relayed by the scheduler.
-        receive: called with each message, by whichever thread took it in.
+        receive: called with each message, by whichever thread took it in. It must not wait.
+
+    Raises:
+        UsageError: ``address`` is none, or ``inbox`` cannot be bound on this machine.
     """
 
     def __init__(
         self, address: str, identity: str, inbox: str, receive: Callable[[Message], None]
     ) -> None:
         self._receive = receive
-        self._context = new_context()
-        self._inbox = Router(self._context, inbox) if inbox else None
-        self._dealer = Dealer(self._context, address, identity)
+        self._context = Context()
+        try:
+            self._inbox = self._context.bind(inbox) if inbox else None
+            self._dealer = self._context.connect(address, identity)
+        except OSError as error:
+            self._context.abandon()
+            raise UsageError(error.strerror) from error
         self._wakeup, self._wake = os.pipe()
         os.set_blocking(self._wakeup, False)
         os.set_blocking(self._wake, False)
@@ -46,6 +53,7 @@ class Link:
         self._waiters = 0
         self._outbox: deque[Frames] = deque()
         self._pid = os.getpid()
+        self._closing = False
         self._closed = False
 
     @property
@@ -65,12 +73,16 @@ class Link:
             self._interrupt()
 
     def wait(self, ready: Callable[[], bool], deadline: float | None) -> bool:
-        """Take in messages until ``ready()``, or until the deadline. Returns ``ready()``."""
+        """Take in messages until ``ready()``, or until the deadline. Returns ``ready()``.
+
+        What has come by then is taken in even if the deadline is past.
+        """
         while not ready():
             self._check()
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
-                return False
+                self.look()
+                return ready()
             if self._turn.acquire(blocking=False):
                 try:
                     self._pump(left)
@@ -89,24 +101,35 @@ class Link:
             finally:
                 self._release()
 
+    def wake(self) -> None:
+        """Have waiting threads ask again whether they are ready, after a change by another one."""
+        if self._turn.locked():
+            self._interrupt()
+
     def close(self) -> None:
         """Send what is left, and close; waiting threads get an error."""
-        if self._closed or self._pid != os.getpid():
+        if self._pid != os.getpid():
             return
-        self._closed = True
+        with self._changed:
+            if self._closing:
+                return
+            self._closing = True
         self._interrupt()
         with self._turn:
             self._flush()
+            self._closed = True
             self._dealer.close()
             if self._inbox is not None:
                 self._inbox.close()
+        with self._changed:  # nobody is about to write to the pipe
             os.close(self._wakeup)
             os.close(self._wake)
-        self._context.term()
+            self._changed.notify_all()
+        self._context.close()
 
     def _check(self) -> None:
-        if self._closed:
-            raise ClusterError("the connection is closed")
+        if self._closing:
+            raise _closed()
         if self._pid != os.getpid():
             raise ClusterError(
                 "the connection was opened before this process was forked; open one of its own"
@@ -142,6 +165,9 @@ class Link:
         return True
 
     def _flush(self) -> None:
+        # Asked by the holder of the turn: only this answer cannot be outdated.
+        if self._closed:
+            raise _closed()
         while self._outbox:
             self._dealer.send(self._outbox.popleft(), Memory.OURS)
 
@@ -167,7 +193,14 @@ class Link:
                 self._waiters -= 1
 
     def _interrupt(self) -> None:
-        try:
-            os.write(self._wake, b"!")
-        except BlockingIOError:
-            return  # it has been woken often enough
+        with self._changed:
+            if self._closed:
+                return
+            try:
+                os.write(self._wake, b"!")
+            except BlockingIOError:
+                return  # it has been woken often enough
+
+
+def _closed() -> ClusterError:
+    return ClusterError("the connection is closed")

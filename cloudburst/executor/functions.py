@@ -174,7 +174,7 @@ def arity_problem(called: Called, count: int, keywords: dict[str, Any]) -> str |
     try:
         inspect.signature(target).bind(*arguments, **keywords)
     except TypeError as error:
-        named = f" and {', '.join(keywords)}=" if keywords else ""
+        named = f" and {', '.join(f'{name}=' for name in keywords)}" if keywords else ""
         return (
             f"it takes {inspect.signature(target)}{first}, but the call has "
             f"{count} argument(s){named}: {error}"

@@ -10,11 +10,10 @@ import os
 import signal
 import socket
 import time
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import assert_never
-
-import zmq
 
 from cloudburst.child import Child, start_role
 from cloudburst.config import ExecutorConfig, HostConfig
@@ -40,10 +39,13 @@ from cloudburst.executor.pool import (
     ZygoteState,
 )
 from cloudburst.life import Life
-from cloudburst.transport import Dealer, Poller, new_context
+from cloudburst.transport import Context, Poller
 
 ZYGOTE_GRACE = 0.8
 """Seconds the zygote has to end its executors and itself."""
+
+MAX_UNREPORTED = 1000
+"""Deaths remembered for a scheduler that cannot be reached."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,21 +55,21 @@ class Host:
 
     Args:
         config: the scheduler, and how many executors to run how.
-        context: the process's ZeroMQ context.
+        context: the process's transports.
         life: the pipe to the parent, whose end ends the host.
     """
 
-    def __init__(
-        self, config: HostConfig, context: zmq.Context[zmq.Socket[bytes]], life: Life
-    ) -> None:
+    def __init__(self, config: HostConfig, context: Context, life: Life) -> None:
         self.name = new_id()[:8]
         self._config = config
         self._life = life
         self._pool = Pool(self.name, config.executors)
-        self._dealer = Dealer(context, config.scheduler, self.name)
+        # Nothing waits for a connection: an old heartbeat would belie executors that came since.
+        self._dealer = context.connect(config.scheduler, self.name, only_connected=True)
         self._poller = Poller(self._dealer, life)
         self._zygote: Child | None = None
         self._channel: Channel | None = None
+        self._deaths: deque[ExecutorDied] = deque(maxlen=MAX_UNREPORTED)
         self._said_ready = False
         self._zygote_was_ready = False
 
@@ -109,12 +111,19 @@ class Host:
                 self._kill(pid)
             case ReportDeath(name=name, reason=reason):
                 _log.warning("executor %s died: %s", name, reason)
-                self._dealer.send(encode(ExecutorDied(self.name, name, reason)))
+                self._deaths.append(ExecutorDied(self.name, name, reason))
+                self._report_deaths()
                 self._remove_socket(name)
             case Beat(names=names):
+                self._report_deaths()
                 self._dealer.send(encode(Heartbeat(PROTOCOL, self.name, names)))
             case _:
                 assert_never(command)
+
+    def _report_deaths(self) -> None:
+        # Unlike heartbeats they are true for ever, and wait for a connection.
+        while self._deaths and self._dealer.send(encode(self._deaths[0])):
+            self._deaths.popleft()
 
     def _start_zygote(self) -> None:
         ours, theirs = socket.socketpair()
@@ -191,11 +200,11 @@ def main(config: HostConfig, life: Life) -> None:
     Raises:
         ClusterError: executors cannot be started at all.
     """
-    context = new_context()
+    context = Context()
     host = Host(config, context, life)
     try:
         host.serve()
     finally:
         host.stop()
         # What was not sent yet is of no interest to anybody; the scheduler may be gone.
-        context.destroy(0)
+        context.abandon()

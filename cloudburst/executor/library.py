@@ -124,7 +124,10 @@ class UserLibrary:
 
     def log(self, message: str, *args: object) -> None:
         """Write a line to the executor's log, marked with step and run."""
-        _log.info("[%s %s] " + message, self.step, self.run_id, *args)
+        if args:
+            _log.info("[%s %s] " + message, self.step, self.run_id, *args)
+        else:  # the message is not a format, and a per cent sign in it just that
+            _log.info("[%s %s] %s", self.step, self.run_id, message)
 
     def __repr__(self) -> str:
         return f"<UserLibrary of step {self.step!r} in run {self.run_id}>"

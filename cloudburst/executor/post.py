@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,7 @@ class PostOffice:
         self._store = store
         self._pump = pump
         self._running: UserLibrary | None = None
-        self._mailbox: list[tuple[str, Frames]] = []
+        self._mailbox: deque[tuple[str, Frames]] = deque()
         self._look_at = 0.0
 
     def open(self, library: UserLibrary) -> None:
@@ -66,12 +67,12 @@ class PostOffice:
         """
         _, found, address = str(recipient).rpartition("@")
         if not found:
-            raise UsageError(f"{recipient!r} is not what get_id() returns in a running function")
+            raise _not_an_id(recipient)
         mail = Mail(recipient, sender, pack(value, "the message").frames)
         if address == self._address:
             # A copy of its own: the sender may change its value afterwards.
             self.deliver(mail._replace(frames=[bytes(frame) for frame in mail.frames]))
-        elif not self._peers.send(address, encode(mail)):
+        elif not self._sent(address, mail):
             self._leave(mail)
 
     def deliver(self, mail: Mail) -> None:
@@ -88,26 +89,51 @@ class PostOffice:
         """The running step's messages, waiting up to ``timeout`` seconds for the first.
 
         What was left in the inbox is older than what came directly, and goes first.
+
+        Raises:
+            SerializationError: the next message cannot be unpacked here; it is dropped.
         """
         deadline = time.monotonic() + timeout
         self._pump(0.0)
         while True:
             now = time.monotonic()
-            messages: list[tuple[str, Any]] = []
             if now >= self._look_at:
                 self._look_at = now + INBOX_EVERY
-                messages = self._from_inbox(recipient)
-            mailbox, self._mailbox = self._mailbox, []
-            messages += [(sender, unpack(frames)) for sender, frames in mailbox]
+                self._mailbox.extendleft(reversed(self._from_inbox(recipient)))
+            messages = self._opened()
             if messages or now >= deadline:
                 return messages
             self._pump(min(deadline, self._look_at) - now)
+
+    def _opened(self) -> list[tuple[str, Any]]:
+        """Take the mail out, up to a message that cannot be unpacked; that is the next one."""
+        messages: list[tuple[str, Any]] = []
+        while self._mailbox:
+            sender, frames = self._mailbox[0]
+            try:
+                messages.append((sender, unpack(frames)))
+            except CloudburstError:
+                if messages:
+                    return messages
+                self._mailbox.popleft()
+                raise
+            self._mailbox.popleft()
+        return messages
+
+    def _sent(self, address: str, mail: Mail) -> bool:
+        try:
+            return self._peers.send(address, encode(mail))
+        except OSError:
+            raise _not_an_id(mail.recipient) from None
 
     def _leave(self, mail: Mail) -> None:
         item = join(pack((mail.sender, [bytes(frame) for frame in mail.frames])).frames)
         self._store.execute([Append(keys.inbox_key(mail.recipient), item, INBOX_TTL)])
 
-    def _from_inbox(self, recipient: str) -> list[tuple[str, Any]]:
+    def _from_inbox(self, recipient: str) -> list[tuple[str, Frames]]:
         (items,) = self._store.execute([TakeAll(keys.inbox_key(recipient))])
-        letters = [unpack(split(item)) for item in items]
-        return [(sender, unpack(frames)) for sender, frames in letters]
+        return [unpack(split(item)) for item in items]
+
+
+def _not_an_id(recipient: str) -> UsageError:
+    return UsageError(f"{recipient!r} is not what get_id() returns in a running function")

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cloudburst.core.messages import Frames
+from cloudburst.core.messages import Buffer, Frames
 from cloudburst.core.plan import PlanStep
-from cloudburst.errors import CloudburstError, KeyNotFound
+from cloudburst.errors import CloudburstError, KeyNotFound, SerializationError
 from cloudburst.executor.events import Argument, Done, Input, Local, Work
 from cloudburst.executor.functions import Called, Functions, NotLoaded, arity_problem
 from cloudburst.executor.library import UserLibrary
@@ -63,11 +63,18 @@ class Runner:
     def run(self, work: Work) -> Done:
         """Run a segment. Whatever the user's code raises becomes a failed `Done`."""
         begin = time.perf_counter()
+        failed = True
         try:
             value = self._segment(work)
             failed = False
         except _StepFailed as error:
-            value, failed = error.frames, True
+            value = error.frames
+        except CloudburstError as error:  # what the segment needs cannot be had
+            value = pack_cluster_failure(error)
+        except BaseException as error:  # noqa: BLE001  unpickling runs a value's own methods
+            value = pack_cluster_failure(
+                SerializationError(f"unpickling a value raised {type(error).__name__}")
+            )
         return Done(work, value, failed, time.perf_counter() - begin)
 
     def _segment(self, work: Work) -> Input:
@@ -84,9 +91,12 @@ class Runner:
         if work.segment in work.route.keep_local:
             return Local(values[0])
         try:
-            return pack(values[0], "the result of the function").frames
-        except CloudburstError as error:
+            frames = pack(values[0], "the result of the function").frames
+        except BaseException as error:  # noqa: BLE001  pickling runs the value's own methods
             raise self._failed(work.run_id, step, error) from None
+        # A snapshot: an instance may keep its arrays and change them before these frames have
+        # left, and every reader must get arrays of its own.
+        return frames if len(frames) == 1 else [bytes(frame) for frame in frames]
 
     def _call(
         self,
@@ -117,13 +127,7 @@ class Runner:
     def _input(self, value: Input) -> Any:
         if isinstance(value, Local):
             return value.value
-        return self._unpacked(value)
-
-    def _unpacked(self, frames: Frames) -> Any:
-        try:
-            return unpack(frames)
-        except CloudburstError as error:
-            raise _StepFailed(pack_cluster_failure(error)) from None
+        return unpack(value)
 
     def _with_own_arguments(
         self, work: Work, number: int, upstream: list[Any]
@@ -141,7 +145,7 @@ class Runner:
         return positional + upstream, keywords
 
     def _argument(self, work: Work, argument: Argument) -> Any:
-        value = self._unpacked(argument.frames)
+        value = unpack(argument.frames)
         if not has_references(argument.frames):
             return value
         found = self._fetch(references_in(value), work.route.context.timeout)
@@ -156,7 +160,7 @@ class Runner:
         found: dict[CloudburstReference, Any] = {}
         while True:
             missing = [reference for reference in references if reference not in found]
-            blobs = self._read([reference.key for reference in missing])
+            blobs = self._store.execute([Get(keys.object_key(r.key)) for r in missing])
             for reference, blob in zip(missing, blobs, strict=True):
                 if blob is not None:
                     found[reference] = self._referenced(reference, blob)
@@ -164,22 +168,15 @@ class Runner:
                 return found
             if time.monotonic() >= deadline:
                 names = ", ".join(repr(r.key) for r in references if r not in found)
-                error = KeyNotFound(f"nothing was stored under {names} within {timeout:g} seconds")
-                raise _StepFailed(pack_cluster_failure(error))
+                raise KeyNotFound(f"nothing was stored under {names} within {timeout:g} seconds")
             time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    def _read(self, names: list[str]) -> list[bytes | None]:
-        try:
-            return self._store.execute([Get(keys.object_key(name)) for name in names])
-        except CloudburstError as error:
-            raise _StepFailed(pack_cluster_failure(error)) from None
-
-    def _referenced(self, reference: CloudburstReference, blob: bytes) -> Any:
+    def _referenced(self, reference: CloudburstReference, blob: Buffer) -> Any:
         if not reference.deserialize:
-            return blob
+            return bytes(blob)
         frames = split(blob)
-        value = self._unpacked(frames)
+        value = unpack(frames)
         if failure_in(value) is not None:
             raise _StepFailed(frames)
         return value

@@ -10,8 +10,6 @@ import threading
 import time
 from types import FrameType
 
-import zmq
-
 from cloudburst.config import ExecutorConfig
 from cloudburst.core.messages import (
     PROTOCOL,
@@ -49,8 +47,8 @@ from cloudburst.executor.state import ExecutorState
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import CommitRun, DropMember, Get, Operation
 from cloudburst.kvs.redis import RedisStore
-from cloudburst.serialization import join, pack_cluster_failure, split
-from cloudburst.transport import Dealer, Peers, Poller, Router, new_context
+from cloudburst.serialization import has_references, join, pack_cluster_failure, split
+from cloudburst.transport import Context, Peers, Poller
 
 SHORT = 0.001
 """Seconds that finished results may wait for each other to be sent in one pipeline, and that the
@@ -71,13 +69,13 @@ class ExecutorServer:
 
     Args:
         config: names and addresses.
-        context: the process's ZeroMQ context.
+        context: the process's transports.
     """
 
-    def __init__(self, config: ExecutorConfig, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(self, config: ExecutorConfig, context: Context) -> None:
         self.config = config
-        self.inbox = Router(context, _own_address(config))
-        self.scheduler = Dealer(context, config.scheduler, config.name)
+        self.inbox = context.bind(_own_address(config))
+        self.scheduler = context.connect(config.scheduler, config.name)
         self.peers = Peers(context)
         self.poller = Poller(self.inbox, self.scheduler)
         self.store = RedisStore(config.kvs_url)
@@ -97,17 +95,23 @@ class ExecutorServer:
             self.interruptible = True
             self.poller.wait(SHORT if self.reports else self.functions.drop_idle())
             self.interruptible = False
-            self.pump(None)
+            self._take_in()
             if self.reports and not self.state.ready:
                 self._report()
             while self.state.ready:
                 self._turn()
-                self.pump(None)
+                self.poller.wait(0.0)
+                self._take_in()
 
-    def pump(self, timeout: float | None) -> None:
-        """Take in all messages that have come, after waiting for one if ``timeout`` is given."""
-        if timeout is not None:
-            self.poller.wait(timeout)
+    def pump(self, timeout: float) -> None:
+        """For a function that waits for messages: take in what comes within so many seconds."""
+        # It may wait for what others do when they have these.
+        self._commit()
+        self._report()
+        self.poller.wait(timeout)
+        self._take_in()
+
+    def _take_in(self) -> None:
         for frames in self.scheduler.messages():
             self._receive(frames)
         for _, frames in self.inbox.messages():
@@ -143,6 +147,8 @@ class ExecutorServer:
         self._commit()
 
     def _is_short(self, work: Work) -> bool:
+        if any(has_references(argument.frames) for argument in work.arguments):
+            return False  # it may wait for the results that are to be stored
         return self.seconds.get((work.route.plan.id, work.segment), SHORT) < SHORT
 
     def _feed(self, event: Event) -> None:
@@ -254,9 +260,9 @@ class ExecutorServer:
 def main(config: ExecutorConfig, life_fd: int) -> None:
     """Run an executor until SIGTERM, or until nobody holds the other end of ``life_fd``.
 
-    To be called on the main thread, in a process that has no ZeroMQ context yet.
+    To be called on the main thread, in a process that has no ZeroMQ context.
     """
-    context = new_context()
+    context = Context()
     server = ExecutorServer(config, context)
     gc.freeze()
 
@@ -273,7 +279,7 @@ def main(config: ExecutorConfig, life_fd: int) -> None:
         _log.debug("executor %s stops", config.name)
     finally:
         server.close()
-        context.term()
+        context.close()
 
 
 def _end_with(life_fd: int) -> None:

@@ -6,6 +6,7 @@ changes the state; `next_work` takes out what may run now.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 
 from cloudburst.core.messages import Finished, Forget, Frames, RunContext, RunState, Start, Trigger
@@ -34,6 +35,8 @@ ROUTES = 1000
 
 REMEMBERED = 10_000
 """Ended runs whose late messages are recognised and dropped."""
+
+_log = logging.getLogger(__name__)
 
 
 class Share:
@@ -80,7 +83,11 @@ class ExecutorState:
         self.early: dict[str, list[Start | Trigger]] = {}
 
     def handle(self, event: Event) -> list[Command]:
-        """Take in one event and say what is to be done about it."""
+        """Take in one event and say what is to be done about it.
+
+        Raises:
+            ProtocolError: a message does not fit its plan; nothing has changed.
+        """
         match event:
             case Done():
                 return self._done(event)
@@ -90,8 +97,7 @@ class ExecutorState:
                 return self._forget(run_id, epoch)
             case PlanLoaded(plan=plan):
                 self.plans[plan.id] = plan
-                early = self.early.pop(plan.id, [])
-                return [command for message in early for command in self._message(message)]
+                return self._catch_up(self.early.pop(plan.id, []))
             case PlanMissing(plan_id=plan_id, failure=failure):
                 return self._give_up(self.early.pop(plan_id, []), failure)
 
@@ -109,16 +115,24 @@ class ExecutorState:
         share = self.shares.get(run_id)
         if share is None or share.epoch != epoch:
             if epoch <= (share.epoch if share else self.ended.get(run_id, 0)):
-                return []
+                return self._stale(message)
             route = self.routes.get(message.context) or self._route(message.context)
             if route is None:
                 return self._await_plan(message)
-            share = self.shares[run_id] = Share(run_id, epoch, route)
+            share = Share(run_id, epoch, route)
         if isinstance(message, Start):
             self._take_start(message, share)
         else:
             self._take_input(share, message.segment, message.position, message.frames)
+        self.shares[run_id] = share  # only now: a message that does not fit leaves no share
         return []
+
+    def _stale(self, message: Start | Trigger) -> list[Command]:
+        # A scheduler that was restarted may start a run again whose share here is done: it must
+        # not count on it for ever.
+        if isinstance(message, Trigger):
+            return []
+        return [Report(Finished(message.run_id, message.epoch, RunState.RUNNING, ()))]
 
     def _route(self, packed: bytes) -> Route | None:
         """Understand a context; None if its plan is not known yet."""
@@ -138,11 +152,24 @@ class ExecutorState:
         self.early.setdefault(plan_id, []).append(message)
         return [FetchPlan(plan_id)] if first else []
 
+    def _catch_up(self, early: list[Start | Trigger]) -> list[Command]:
+        """Take in the messages that waited for a plan."""
+        commands: list[Command] = []
+        for message in early:
+            try:
+                commands += self._message(message)
+            except ProtocolError as error:
+                # Said here: the other messages must not be lost with it.
+                _log.warning("dropped a message: %s", error)
+        return commands
+
     def _give_up(self, early: list[Start | Trigger], failure: Frames) -> list[Command]:
         """The plan cannot be had: the runs that wait for it fail."""
         commands: list[Command] = []
         for message in early:
-            if self.ended.get(message.run_id, 0) < message.epoch:
+            share = self.shares.get(message.run_id)
+            newest = share.epoch if share else self.ended.get(message.run_id, 0)
+            if newest < message.epoch:
                 self._end(message.run_id, message.epoch)
                 finished = Finished(message.run_id, message.epoch, RunState.FAILED, ())
                 context = unpack_context(message.context)
@@ -152,23 +179,29 @@ class ExecutorState:
     def _take_start(self, start: Start, share: Share) -> None:
         if share.started:
             return
-        share.started = True
         position = 0
         segment_of = share.route.plan.segment_of
+        arguments: dict[int, list[Argument]] = {}
         for step, keyword, count in start.arguments:
             if step not in share.route.context.given:
                 raise ProtocolError(f"run {start.run_id} has an argument for no step of its plan")
             argument = Argument(step, keyword, start.frames[position : position + count])
-            share.arguments.setdefault(segment_of[step], []).append(argument)
+            arguments.setdefault(segment_of[step], []).append(argument)
             position += count
+        share.started = True
+        share.arguments = arguments
         for number in share.route.needs_start:
             self._one_less(share, number)
 
     def _take_input(self, share: Share, segment: int, position: int, value: Input) -> None:
         if segment not in share.missing:
-            return  # a duplicate for a segment that has run, or not a segment of this executor
+            if share.route.is_here(segment):
+                return  # a duplicate for a segment that has run
+            raise ProtocolError(f"segment {segment} of run {share.run_id} is not placed here")
+        if not 0 <= position < share.route.plan.segments[segment].inputs:
+            raise ProtocolError(f"segment {segment} of run {share.run_id} has no input {position}")
         inputs = share.inputs.setdefault(segment, {})
-        if position not in inputs and 0 <= position < share.route.plan.segments[segment].inputs:
+        if position not in inputs:
             inputs[position] = value
             self._one_less(share, segment)
 
@@ -228,8 +261,7 @@ class ExecutorState:
 
     def _end(self, run_id: str, epoch: int) -> None:
         self.shares.pop(run_id, None)
-        self.ended.pop(run_id, None)
-        self.ended[run_id] = epoch
+        self.ended[run_id] = max(epoch, self.ended.pop(run_id, 0))
         if len(self.ended) > REMEMBERED:
             del self.ended[next(iter(self.ended))]
 
@@ -249,18 +281,18 @@ def make_route(context: RunContext, packed: bytes, plan: Plan, address: str) -> 
     """What a context means on the executor at that address.
 
     Raises:
-        ProtocolError: the context is not one of the plan.
+        ProtocolError: the context is not one of the plan, or places nothing here.
     """
     places, executors = context.places, context.executors
-    if len(places) != len(plan.segments) or not all(
-        0 <= step < len(plan.steps) for step in context.given
+    if not (
+        len(places) == len(plan.segments)
+        and all(0 <= place < len(executors) for place in places)
+        and all(0 <= step < len(plan.steps) for step in context.given)
     ):
         raise ProtocolError(f"a run's context does not fit its plan {plan.id}")
-    here = {
-        number
-        for number, place in enumerate(places)
-        if 0 <= place < len(executors) and executors[place] == address
-    }
+    here = {number for number, place in enumerate(places) if executors[place] == address}
+    if not here:
+        raise ProtocolError(f"a run of plan {plan.id} has no segment on this executor")
     given = {plan.segment_of[step] for step in context.given}
     needs_start = [n for n in sorted(here) if not plan.segments[n].parents or n in given]
     outputs = {number: plan.segments[number].outputs for number in here}

@@ -6,8 +6,6 @@ import gc
 import logging
 import time
 
-import zmq
-
 from cloudburst.config import SchedulerConfig
 from cloudburst.core.ids import VERSION, python_version
 from cloudburst.core.messages import PROTOCOL, Result, RunState, Welcome
@@ -30,7 +28,7 @@ from cloudburst.scheduler.events import (
 )
 from cloudburst.scheduler.state import SchedulerState
 from cloudburst.serialization import join, pack_cluster_failure
-from cloudburst.transport import Poller, Router, new_context
+from cloudburst.transport import Context, Poller
 
 _log = logging.getLogger(__name__)
 
@@ -40,18 +38,16 @@ class SchedulerServer:
 
     Args:
         config: address, store and limits.
-        context: the process's ZeroMQ context.
+        context: the process's transports.
         life: the pipe to the parent, whose end ends the server.
     """
 
-    def __init__(
-        self, config: SchedulerConfig, context: zmq.Context[zmq.Socket[bytes]], life: Life
-    ) -> None:
+    def __init__(self, config: SchedulerConfig, context: Context, life: Life) -> None:
         self.life = life
         self.ttl = config.result_ttl
-        self.router = Router(context, config.address)
+        self.inbox = context.bind(config.address)
         self.writer = RedisWriter(config.kvs_url)
-        self.poller = Poller(self.router, life)
+        self.poller = Poller(self.inbox, life)
         self.writer_fd = -1
         self.state = SchedulerState(
             Welcome(PROTOCOL, VERSION, python_version(), config.kvs_url),
@@ -89,7 +85,7 @@ class SchedulerServer:
             ready = self.poller.wait(self._seconds_to_wait())
             if self.life.fileno() in ready and self.life.ended():
                 return
-            for sender, frames in self.router.messages():
+            for sender, frames in self.inbox.messages():
                 self._receive(sender, frames)
             self._collect()
             self._tick()
@@ -100,7 +96,7 @@ class SchedulerServer:
         for command in self.state.handle(event, time.monotonic()):
             match command:
                 case Send(to=to, message=message):
-                    if not self.router.send(to, encode(message)):
+                    if not self.inbox.send(to, encode(message)):
                         self.feed(PeerGone(to))
                 case Write(operations=operations, token=token):
                     self.writer.submit(operations, token)
@@ -119,7 +115,7 @@ class SchedulerServer:
         call, error = command.call, command.error
         _log.warning("run %s failed: %s", call.run_id, error)
         frames = pack_cluster_failure(error)
-        self.router.send(command.client, encode(Result(call.run_id, failed=True, frames=frames)))
+        self.inbox.send(command.client, encode(Result(call.run_id, failed=True, frames=frames)))
         if call.store:
             commit = CommitRun(
                 run_id=call.run_id,
@@ -165,7 +161,7 @@ class SchedulerServer:
 
     def close(self) -> None:
         """Close the socket and the store connection."""
-        self.router.close()
+        self.inbox.close()
         self.writer.close()
 
 
@@ -176,7 +172,7 @@ def main(config: SchedulerConfig, life: Life) -> None:
         OSError: the address cannot be bound.
         KVSUnavailable: the store does not answer.
     """
-    context = new_context()
+    context = Context()
     server = SchedulerServer(config, context, life)
     try:
         store = RedisStore(config.kvs_url)
@@ -184,11 +180,11 @@ def main(config: SchedulerConfig, life: Life) -> None:
         server.restore(store)
         store.close()
         _calm_collector()
-        life.ready(server.router.address)
+        life.ready(server.inbox.address)
         server.serve()
     finally:
         server.close()
-        context.term()
+        context.close()
 
 
 def _calm_collector() -> None:
