@@ -101,10 +101,11 @@ class Calls:
                 entry = self._entries.pop(run_id, None)
                 if entry is not None:
                     _settle(entry.future, frames)
-            case Accepted(run_id=run_id):
-                entry = self._entries.get(run_id)
-                if entry is not None:
-                    entry.call = None
+            case Accepted(run_ids=run_ids):
+                for run_id in run_ids:
+                    entry = self._entries.get(run_id)
+                    if entry is not None:
+                        entry.call = None
             case Rejected(run_id=run_id, error=error, text=text):
                 entry = self._entries.pop(run_id, None)
                 if entry is not None:

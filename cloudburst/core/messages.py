@@ -108,9 +108,9 @@ class Call(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """The run record is in the KVS: the run survives any process's death."""
+    """The records of these runs are in the KVS: they survive any process's death."""
 
-    run_id: str
+    run_ids: tuple[str, ...]
 
 
 class Rejected(NamedTuple):

@@ -45,7 +45,7 @@ from cloudburst.executor.post import PostOffice
 from cloudburst.executor.runner import Runner
 from cloudburst.executor.state import ExecutorState
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import CommitRun, DropMember, Get, Operation
+from cloudburst.kvs.base import CommitRun, Get
 from cloudburst.kvs.redis import RedisStore
 from cloudburst.serialization import has_references, join, pack_cluster_failure, split
 from cloudburst.transport import Context, Peers, Poller
@@ -189,22 +189,19 @@ class ExecutorServer:
                 self._tell(item)
 
     def _store_results(self, items: list[Deliver]) -> None:
-        operations: list[Operation] = []
-        for item in items:
-            operations += self._commit_operations(item)
         try:
-            answers = self.store.execute(operations)
+            answers = self.store.execute([self._commit_of(item) for item in items])
         except CloudburstError as error:
             frames = pack_cluster_failure(error)
             for item in items:
                 self._tell(_failed(item, frames))
             return
-        for item, first in zip(items, answers[::2], strict=True):
+        for item, first in zip(items, answers, strict=True):
             self._tell(item if first else self._committed(item))
 
-    def _commit_operations(self, item: Deliver) -> tuple[CommitRun, DropMember]:
+    def _commit_of(self, item: Deliver) -> CommitRun:
         finished, context = item.finished, item.context
-        commit = CommitRun(
+        return CommitRun(
             run_id=finished.run_id,
             state=finished.state,
             epoch=finished.epoch,
@@ -214,7 +211,6 @@ class ExecutorServer:
             output_key=context.output_key,
             ttl=context.ttl,
         )
-        return commit, DropMember(keys.OPEN_RUNS, finished.run_id)
 
     def _committed(self, item: Deliver) -> Deliver:
         """Another epoch of the run committed first: that is the run's result."""

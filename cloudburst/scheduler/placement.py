@@ -23,7 +23,7 @@ UNKNOWN = 1.0
 OVERHEAD = 50e-6
 """Seconds an executor needs for a run besides the user's code."""
 
-TRIFLE = 200e-6
+TRIFLE = 500e-6
 """Seconds of work that do not make an executor busier than another: better a warm one."""
 
 SPREAD_ABOVE = 300e-6

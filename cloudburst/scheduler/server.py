@@ -127,7 +127,7 @@ class SchedulerServer:
                 output_key=call.output_key,
                 ttl=self.ttl,
             )
-            self.writer.submit([commit, DropMember(keys.OPEN_RUNS, call.run_id)], 0)
+            self.writer.submit([commit], 0)
 
     def _collect(self) -> None:
         if not self.writer.pending:

@@ -37,6 +37,7 @@ from cloudburst.core.wire import pack_call
 from cloudburst.errors import CloudburstError, ExecutorDiedError, Overloaded
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import AddMember, DropMember, RecordRun
+from cloudburst.scheduler.acceptance import Acceptance
 from cloudburst.scheduler.events import (
     Command,
     Event,
@@ -81,7 +82,7 @@ class SchedulerState:
         self.homes: dict[Home, str] = {}
         self.runs: dict[str, Run] = {}
         self.queues = Queues()
-        self.accepting: dict[int, tuple[str, str]] = {}
+        self.acceptance = Acceptance()
         self.order = itertools.count(1)
         self.out: list[Command] = []
 
@@ -92,7 +93,7 @@ class SchedulerState:
             case Received(sender=sender, message=message):
                 self._received(sender, message, now)
             case Written(token=token, outcome=outcome):
-                self._written(token, outcome)
+                self._written(token, outcome, now)
             case PeerGone(peer=peer):
                 self._executors_gone([peer], "its connection ended", dead=False)
             case Restored():
@@ -100,11 +101,13 @@ class SchedulerState:
             case Tick():
                 silent = self.members.silent(now)
                 self._executors_gone(silent, "its host stopped answering", dead=False)
+                self._announce(now)
         return self.out
 
     def next_deadline(self) -> float | None:
         """When to send the next `Tick`."""
-        return self.members.next_deadline()
+        deadlines = (self.members.next_deadline(), self.acceptance.deadline)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def _received(self, sender: str, message: object, now: float) -> None:
         match message:
@@ -149,7 +152,7 @@ class SchedulerState:
         self._admit(run)
         if call.store:
             token = next(self.tokens)
-            self.accepting[token] = (client, run.run_id)
+            self.acceptance.writing(token, client, run.run_id)
             add = AddMember(keys.OPEN_RUNS, run.run_id)
             self.out.append(Write((add, self._record(run, pack_call(call, client))), token))
             run.recorded = True
@@ -159,6 +162,7 @@ class SchedulerState:
             run = self._new_run(event.client, event.call)
         except CloudburstError as error:
             self.out.append(Fail(event.client, event.call, event.epoch + 1, error))
+            self.out.append(Write((DropMember(keys.OPEN_RUNS, event.call.run_id),)))
             return
         run.epoch, run.recorded = event.epoch, True
         self._admit(run)
@@ -237,6 +241,8 @@ class SchedulerState:
     def _end(self, run: Run, state: RunState) -> None:
         run.become(state)
         del self.runs[run.run_id]
+        if run.recorded:
+            self.out.append(Write((DropMember(keys.OPEN_RUNS, run.run_id),)))
         if state is RunState.FAILED:
             self._forget(run)
         if run.plan.has_classes and run.plan.dag not in self.registrar.registry.dags:
@@ -323,18 +329,16 @@ class SchedulerState:
 
     # the rest
 
-    def _written(self, token: int, outcome: object) -> None:
-        accepted = self.accepting.pop(token, None)
-        if accepted is None:
+    def _written(self, token: int, outcome: object, now: float) -> None:
+        if not self.acceptance.written(token, now, succeeded=isinstance(outcome, list)):
             self.out += self.registrar.written(token, outcome)
             self._tidy()
+
+    def _announce(self, now: float) -> None:
+        if self.acceptance.deadline is None or now < self.acceptance.deadline:
             return
-        client, run_id = accepted
-        if isinstance(outcome, list):
-            self._send(client, Accepted(run_id))
-            if not outcome[-1]:
-                # The executor committed before the scheduler's own record arrived.
-                self.out.append(Write((DropMember(keys.OPEN_RUNS, run_id),)))
+        for client, run_ids in self.acceptance.announcements(self.runs):
+            self._send(client, Accepted(run_ids))
 
     def _tidy(self) -> None:
         """Let go of what belongs to deleted DAGs and replaced plans."""

@@ -93,13 +93,12 @@ class Cluster:
         request = RegisterDag(self.requests, name, pairs, tuple(edges), only_check=False)
         return self.write(self.tell("client", request))
 
-    def write(self, commands: Iterable[Command], *, is_open: bool = True) -> list[Command]:
+    def write(self, commands: Iterable[Command]) -> list[Command]:
         """The store carries out all writes, and those of what follows; returns what follows."""
         said: list[Command] = []
         for command in commands:
             if isinstance(command, Write) and command.token:
-                outcome = [None] * (len(command.operations) - 1) + [is_open]
-                follows = self.feed(Written(command.token, outcome))
+                follows = self.feed(Written(command.token, [None] * len(command.operations)))
                 said += [*follows, *self.write(follows)]
         return said
 
@@ -165,7 +164,7 @@ class Cluster:
         """Whether nothing is left of any run."""
         executors = self.state.members.executors.values()
         busy = any(executor.shares or executor.load for executor in executors)
-        return not (self.state.runs or len(self.state.queues) or self.state.accepting or busy)
+        return not (self.state.runs or len(self.state.queues) or len(self.state.acceptance) or busy)
 
 
 def sent(commands: Iterable[Command], kind: type[M]) -> list[tuple[str, M]]:

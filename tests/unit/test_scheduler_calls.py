@@ -23,6 +23,7 @@ from cloudburst.core.wire import unpack_call
 from cloudburst.errors import KVSUnavailable
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import AddMember, DropMember, RecordRun
+from cloudburst.scheduler.acceptance import ANNOUNCE_AFTER
 from cloudburst.scheduler.events import Send, Write, Written
 
 
@@ -137,7 +138,29 @@ def test_accepted_is_said_only_when_the_record_is_written(cluster: Cluster) -> N
     assert started(commands) == [("r1", "a")]
     assert not sent(commands, Accepted)
 
-    assert cluster.write(commands) == [Send("client", Accepted("r1"))]
+    assert not sent(cluster.pass_time(1.0), Accepted)
+    cluster.write(commands)
+    assert cluster.state.next_deadline() == cluster.now + ANNOUNCE_AFTER
+    assert sent(cluster.pass_time(ANNOUNCE_AFTER), Accepted) == [("client", Accepted(("r1",)))]
+
+
+def test_a_client_is_told_of_several_acceptances_at_once(cluster: Cluster) -> None:
+    for number in range(3):
+        cluster.write(cluster.call(f"r{number}", store=True))
+    cluster.write(cluster.call("other", client="other client", store=True))
+
+    assert sorted(sent(cluster.pass_time(ANNOUNCE_AFTER), Accepted)) == [
+        ("client", Accepted(("r0", "r1", "r2"))),
+        ("other client", Accepted(("other",))),
+    ]
+    assert not sent(cluster.pass_time(ANNOUNCE_AFTER), Accepted)
+
+
+def test_nobody_is_told_of_the_acceptance_of_a_run_that_has_ended(cluster: Cluster) -> None:
+    cluster.write(cluster.call("r1", store=True))
+    cluster.finish("r1")
+
+    assert not sent(cluster.pass_time(ANNOUNCE_AFTER), Accepted)
 
 
 def test_a_direct_call_is_never_recorded(cluster: Cluster) -> None:
@@ -170,14 +193,14 @@ def test_a_run_that_waits_is_recorded_as_pending_and_later_as_running() -> None:
     assert running.call == b""
 
 
-def test_a_record_that_came_after_the_commit_is_taken_off_the_open_runs(cluster: Cluster) -> None:
+def test_a_run_that_ended_is_taken_off_the_open_runs(cluster: Cluster) -> None:
     commands = cluster.call("r1", store=True)
-    cluster.finish("r1")
+    assert not operations(commands, DropMember)
 
-    said = cluster.write(commands, is_open=False)
+    ended = cluster.finish("r1")
 
-    assert sent(said, Accepted) == [("client", Accepted("r1"))]
-    assert operations(said, DropMember) == [DropMember(keys.OPEN_RUNS, "r1")]
+    assert operations(ended, DropMember) == [DropMember(keys.OPEN_RUNS, "r1")]
+    cluster.write(commands)
     assert cluster.idle()
 
 

@@ -6,8 +6,9 @@ from scheduling import Cluster, operations, sent, started
 
 from cloudburst.core.messages import Accepted, Call, Finished, RunState, RunStatus, Start, Watch
 from cloudburst.errors import UnknownFunction
-from cloudburst.kvs.base import RecordRun
-from cloudburst.scheduler.events import Fail, Restored, Send
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import DropMember, RecordRun
+from cloudburst.scheduler.events import Fail, Restored, Send, Write
 
 
 def call(run_id: str, target: str = "f", references: tuple[str, ...] = ()) -> Call:
@@ -96,7 +97,8 @@ def test_a_restored_run_can_be_watched() -> None:
 def test_a_restored_run_of_what_is_not_registered_any_more_fails() -> None:
     cluster = restarted()
 
-    (failure,) = cluster.feed(Restored("client", call("r1", "gone"), 2))
+    failure, dropped = cluster.feed(Restored("client", call("r1", "gone"), 2))
+    assert dropped == Write((DropMember(keys.OPEN_RUNS, "r1"),))
 
     assert isinstance(failure, Fail)
     assert (failure.client, failure.call.run_id, failure.epoch) == ("client", "r1", 3)

@@ -107,8 +107,8 @@ class World:
             case Send(message=Rejected(run_id=run_id)):
                 self.refused.add(run_id)
                 assert run_id not in self.cluster.state.runs
-            case Send(message=Accepted(run_id=run_id)):
-                self.accepted[run_id] += 1
+            case Send(message=Accepted(run_ids=run_ids)):
+                self.accepted.update(run_ids)
             case Send(to=to, message=ExecutorUnknown(executor=name)):
                 assert to == name
                 self.introduce(name)

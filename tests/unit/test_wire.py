@@ -140,9 +140,9 @@ def test_a_larger_payload_passes_through_untouched(frames: list[Buffer]) -> None
 
 
 def test_a_header_may_come_as_a_view_of_memory() -> None:
-    frames = encode(Accepted("r"))
+    frames = encode(Accepted(("r",)))
 
-    assert decode([memoryview(frames[0])]) == Accepted("r")
+    assert decode([memoryview(frames[0])]) == Accepted(("r",))
 
 
 def test_a_state_goes_over_the_wire_as_its_name() -> None:
@@ -365,7 +365,7 @@ def test_a_recorded_call_is_a_copy_of_what_it_was_made_of() -> None:
         msgpack.packb([7, *encode(CALL)]),
         msgpack.packb([b"client", *encode(CALL)]),
         msgpack.packb(["client", *encode(CALL), 5]),
-        msgpack.packb(["client", *encode(Accepted("r"))]),
+        msgpack.packb(["client", *encode(Accepted(("r",)))]),
         msgpack.packb(["client", *encode(Start("r", 1, b"", (), []))]),
         pack_call(CALL, "client")[:-1],
         pack_call(CALL, "client") + b"\x00",
