@@ -31,9 +31,18 @@ def scheduler_address(text: str) -> str:
 
 
 def inbox_address(scheduler: str, ip: str | None, identity: str) -> str:
-    """Where a client binds for results; "" if executors cannot reach it."""
+    """Where a client binds for results; "" if executors cannot reach it.
+
+    Raises:
+        ConnectionFailed: that would be beside a scheduler whose directory is gone.
+    """
     if scheduler.startswith("ipc://"):
         folder = scheduler.rpartition("/")[0]
+        if not Path(folder.removeprefix("ipc://")).is_dir():
+            raise ConnectionFailed(
+                f"no Cloudburst scheduler is at {scheduler}: there is no such socket. Is the "
+                "cluster still running?"
+            )
         return f"{folder}/c-{identity}"
     return f"tcp://{ip.strip()}:*" if ip else ""
 

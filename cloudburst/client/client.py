@@ -376,6 +376,7 @@ class CloudburstConnection:
         return None if blob is None else split(blob)
 
     def _kvs(self) -> KeyValueStore:
+        self._link.check()
         if self._store is None:
             from cloudburst.kvs.redis import RedisStore  # 0.1 s that a mere import is spared
 

@@ -67,7 +67,7 @@ class Link:
         Raises:
             ClusterError: the connection is closed, or belongs to the parent of this process.
         """
-        self._check()
+        self.check()
         self._outbox.append(encode(message))
         if not self._flush_if_free():
             self._interrupt()
@@ -78,7 +78,7 @@ class Link:
         What has come by then is taken in even if the deadline is past.
         """
         while not ready():
-            self._check()
+            self.check()
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 self.look()
@@ -94,7 +94,7 @@ class Link:
 
     def look(self) -> None:
         """Take in what has come, without waiting; nothing if another thread does so anyway."""
-        self._check()
+        self.check()
         if self._turn.acquire(blocking=False):
             try:
                 self._pump(0.0)
@@ -127,7 +127,12 @@ class Link:
             self._changed.notify_all()
         self._context.close()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """See whether the connection can be used here.
+
+        Raises:
+            ClusterError: it is closed, or belongs to the parent of this process.
+        """
         if self._closing:
             raise _closed()
         if self._pid != os.getpid():

@@ -28,7 +28,7 @@ from cloudburst.core.messages import (
 )
 from cloudburst.core.plan import unpack_plan
 from cloudburst.core.wire import decode, encode
-from cloudburst.errors import CloudburstError, KeyNotFound, ProtocolError
+from cloudburst.errors import CloudburstError, KeyNotFound, KVSUnavailable, ProtocolError
 from cloudburst.executor.events import (
     Command,
     Deliver,
@@ -190,7 +190,7 @@ class ExecutorServer:
 
     def _store_results(self, items: list[Deliver]) -> None:
         try:
-            answers = self.store.execute([self._commit_of(item) for item in items])
+            answers = self._execute_commits([self._commit_of(item) for item in items])
         except CloudburstError as error:
             frames = pack_cluster_failure(error)
             for item in items:
@@ -198,6 +198,13 @@ class ExecutorServer:
             return
         for item, first in zip(items, answers, strict=True):
             self._tell(item if first else self._committed(item))
+
+    def _execute_commits(self, commits: list[CommitRun]) -> list[bool]:
+        try:
+            return self.store.execute(commits)
+        except KVSUnavailable:
+            # The connection may have broken after the commits: then this only asks again.
+            return self.store.execute(commits)
 
     def _commit_of(self, item: Deliver) -> CommitRun:
         finished, context = item.finished, item.context
