@@ -107,6 +107,7 @@ class CloudburstConnection:
             if welcome is None:
                 raise not_reached(self.address, timeout)
         except BaseException:
+            self._link.abandon()
             self.close()
             raise
         self.kvs_url = welcome.kvs_url

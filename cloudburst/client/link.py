@@ -106,6 +106,10 @@ class Link:
         if self._turn.locked():
             self._interrupt()
 
+    def abandon(self) -> None:
+        """Before `close`, which then waits for nothing: nobody is there to take what is left."""
+        self._context.abandon()
+
     def close(self) -> None:
         """Send what is left, and close; waiting threads get an error."""
         if self._pid != os.getpid():

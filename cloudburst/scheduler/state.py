@@ -295,7 +295,7 @@ class SchedulerState:
         unknown, missing = self.members.heartbeat(message.host, message.executors, now)
         for name in unknown:
             self._send(name, ExecutorUnknown(name))
-        self._executors_gone(missing, "its host no longer has it", dead=True)
+        self._executors_gone(missing, "its host no longer has it", dead=False)
 
     def _executors_gone(self, names: Collection[str], reason: str, *, dead: bool) -> None:
         removed = [self.members.remove(name, dead=dead) for name in names]

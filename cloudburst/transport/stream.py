@@ -46,6 +46,7 @@ class Stream:
         self._scratch = memoryview(bytearray(COPY_BELOW))
         self._head = b""
         self._large: _LargeMessage | None = None
+        self._whole: deque[list[Buffer]] = deque()
         self._lock = threading.Lock()
         self._left: deque[memoryview] = deque()
 
@@ -73,32 +74,47 @@ class Stream:
             _overflow.add(self)
 
     def messages(self) -> Iterator[list[Buffer]]:
-        """What has come.
+        """What has come. Who stops half-way, as an interrupt makes one, gets the rest next time.
 
         Raises:
             Lost: the peer is gone; what it had sent before was given out.
         """
-        while True:
-            large = self._large
-            target = self._scratch if large is None else large.target
+        yield from self._taken_out()
+        more = True
+        while more:
             try:
-                count = self.socket.recv_into(target)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                raise Lost(str(error)) from error
-            if not count:
-                raise Lost("the peer closed it")
-            if large is None:
-                yield from self._cut(self._scratch[:count])
-            elif large.advance(count):
-                self._large = None
-                yield large.frames()
-            if count < len(target):
-                return  # all there was: to ask again would only tell so
+                more = self._read()
+            except Lost:
+                yield from self._taken_out()
+                raise
+            yield from self._taken_out()
 
-    def _cut(self, data: memoryview) -> Iterator[list[Buffer]]:
-        """The messages in what was read; the beginning of another one is kept."""
+    def _taken_out(self) -> Iterator[list[Buffer]]:
+        while self._whole:
+            yield self._whole.popleft()
+
+    def _read(self) -> bool:
+        """Read once. Returns whether there may be more: to ask in vain costs a system call."""
+        large = self._large
+        target = self._scratch if large is None else large.target
+        try:
+            count = self.socket.recv_into(target)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise Lost(str(error)) from error
+        if not count:
+            raise Lost("the peer closed it")
+        more = count == len(target)
+        if large is None:
+            self._cut(self._scratch[:count])
+        elif large.advance(count):
+            self._large = None
+            self._whole.append(large.frames())
+        return more
+
+    def _cut(self, data: memoryview) -> None:
+        """Take the messages out of what was read; the beginning of another one is kept."""
         if self._head:
             data = memoryview(self._head + data)
             self._head = b""
@@ -107,13 +123,13 @@ class Stream:
             start = 8 if lengths is None else 8 + 8 * len(lengths)
             end = start if lengths is None else start + sum(lengths)
             if lengths is not None and len(data) >= end:
-                yield _frames(data[start:end], lengths)
+                self._whole.append(_frames(data[start:end], lengths))
                 data = data[end:]
             elif lengths is None or end < COPY_BELOW:
                 self._head = bytes(data)
                 return
             else:
-                self._large = _LargeMessage(lengths, data[start:])
+                self._large = _large_message(lengths, data[start:])
                 return
 
     def _send_pieces(self, pieces: list[Buffer]) -> int:
@@ -181,6 +197,13 @@ class _LargeMessage:
     def frames(self) -> list[Buffer]:
         """The frames of the complete message."""
         return [bytes(b) if len(b) < COPY_BELOW else memoryview(b) for b in self._buffers]
+
+
+def _large_message(lengths: tuple[int, ...], beginning: memoryview) -> _LargeMessage:
+    try:
+        return _LargeMessage(lengths, beginning)
+    except MemoryError:
+        raise Lost(f"a message of {sum(lengths)} bytes") from None
 
 
 class Overflow:

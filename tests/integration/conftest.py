@@ -1,0 +1,114 @@
+"""A private world for each test, and a look at what it leaves behind."""
+
+import gc
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from gates import Gate
+from watching import alive, files_under, wait_until
+from zmq.utils.garbage import GarbageCollectorThread
+
+from cloudburst import CloudburstConnection, LocalCluster
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def run_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of this test's run directories, short enough for sockets."""
+    directory = Path(tempfile.mkdtemp(prefix="cb-", dir="/tmp"))
+    monkeypatch.setenv("CLOUDBURST_RUN_DIR", str(directory))
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing(run_dir: Path) -> Iterator[None]:
+    """Fail a test that leaves a process, thread, file or piece of shared memory behind."""
+    processes, threads, memory = _children(), _threads(), _shared_memory()
+    yield
+
+    gc.collect()
+    wait_until(
+        lambda: not (left := _children() - processes) or print(left),
+        "the test's processes end",
+        5.0,
+    )
+    wait_until(
+        lambda: not (left := _threads() - threads) or print(left),
+        "the test's threads end",
+        2.0,
+    )
+    wait_until(
+        lambda: not (left := _shared_memory() - memory) or print(left),
+        "the test's shared memory is removed",
+        2.0,
+    )
+    wait_until(
+        lambda: not (left := files_under(run_dir)) or print(left),
+        "the run directory is empty",
+        2.0,
+    )
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[LocalCluster]:
+    """Two executors, for all tests that leave them as they found them."""
+    with (
+        tempfile.TemporaryDirectory(prefix="cb-", dir="/tmp") as directory,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("CLOUDBURST_RUN_DIR", directory)
+        with LocalCluster(2) as started:
+            # Tests that start clusters of their own have run directories of their own.
+            patch.undo()
+            with started.connect() as first:
+                wait_until(lambda: len(first.status().executors) == 2, "both executors are ready")
+            yield started
+
+
+@pytest.fixture
+def connection(cluster: LocalCluster) -> Iterator[CloudburstConnection]:
+    """A connection to `cluster`, whose executors must survive the test, and be idle after it."""
+    with cluster.connect() as connected:
+        executors = set(connected.status().executors)
+        yield connected
+
+        wait_until(lambda: connected.status()[2:] == (0, 0), "all runs end", 5.0)
+        for dag in connected.list_dags():
+            connected.delete_dag(dag)
+        for function in connected.list():
+            connected.delete_function(function)
+        assert set(connected.status().executors) == executors
+
+
+@pytest.fixture
+def make_gate(tmp_path: Path) -> Iterator[Callable[[], Gate]]:
+    """Makes gates, each with a name of its own; all are open after the test."""
+    gates: list[Gate] = []
+
+    def make() -> Gate:
+        gates.append(Gate(tmp_path / f"gate{len(gates)}"))
+        return gates[-1]
+
+    yield make
+    for gate in gates:
+        gate.remove()
+
+
+def _children() -> set[psutil.Process]:
+    return {child for child in psutil.Process().children(recursive=True) if alive(child)}
+
+
+def _threads() -> set[threading.Thread]:
+    """All but the one that pyzmq keeps for messages it does not copy, once it has sent one."""
+    return {t for t in threading.enumerate() if not isinstance(t, GarbageCollectorThread)}
+
+
+def _shared_memory() -> set[Path]:
+    return set(SHARED_MEMORY.iterdir()) if SHARED_MEMORY.exists() else set()

@@ -1,0 +1,41 @@
+"""Looking at what a cluster keeps in its store."""
+
+from typing import Any
+
+from watching import wait_until
+
+from cloudburst import CloudburstConnection
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import GetFields, KeyValueStore, Members
+from cloudburst.kvs.redis import RedisStore
+
+
+def store_of(connection: CloudburstConnection) -> RedisStore:
+    """A connection of the test's own to the store, to be closed."""
+    return RedisStore(connection.kvs_url)
+
+
+def record_of(store: KeyValueStore, run_id: str) -> dict[str, Any]:
+    """A run's record: times and epoch as numbers, everything else as text."""
+    (fields,) = store.execute([GetFields(keys.run_key(run_id))])
+    numbers = {"accepted": float, "started": float, "finished": float, "epoch": int}
+    texts = {name: value.decode() for name, value in fields.items() if name != "call"}
+    return {name: numbers.get(name, str)(text) for name, text in texts.items()}
+
+
+def wait_for_state(store: KeyValueStore, run_id: str, state: str) -> dict[str, Any]:
+    """The run's record once it says so."""
+
+    def reached() -> dict[str, Any] | None:
+        record = record_of(store, run_id)
+        return record if record.get("state") == state else None
+
+    found = wait_until(reached, f"run {run_id} is {state}")
+    assert found is not None
+    return found
+
+
+def open_runs(store: KeyValueStore) -> list[str]:
+    """The runs that were accepted and have not ended, as the store has it."""
+    (members,) = store.execute([Members(keys.OPEN_RUNS)])
+    return list(members)
