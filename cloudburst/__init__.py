@@ -26,6 +26,7 @@ from cloudburst.errors import (
     UnknownFunction,
     UnknownStep,
     UsageError,
+    ValueTooLarge,
     VersionMismatch,
 )
 
@@ -64,6 +65,7 @@ __all__ = [
     "UnknownStep",
     "UsageError",
     "UserLibrary",
+    "ValueTooLarge",
     "VersionMismatch",
     "__version__",
 ]

@@ -170,6 +170,7 @@ def start(name: str, command: Sequence[str], fds: Sequence[int] = ()) -> Child:
     Raises:
         ClusterError: the process cannot be started.
     """
+    _occupy_standard_fds()
     life_end, pipe = os.pipe()
     ready, ready_end = os.pipe()
     line = [sys.executable, "-P", *command, "--life", "--ready-fd", str(ready_end)]
@@ -189,6 +190,13 @@ def start(name: str, command: Sequence[str], fds: Sequence[int] = ()) -> Child:
         os.close(life_end)
         os.close(ready_end)
     return Child(name, process, pipe, ready)
+
+
+def _occupy_standard_fds() -> None:
+    """Where stdout is closed a pipe would take its number, and go wrong in the child."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)  # noqa: FBT003  (positional only)
+    os.close(fd)
 
 
 def start_role(

@@ -9,6 +9,7 @@
     │   ├── UnknownDag (LookupError)
     │   ├── UnknownStep (LookupError)
     │   ├── DagError                   .problems lists every reason
+    │   ├── ValueTooLarge
     │   └── SerializationError (TypeError)
     ├── KeyNotFound (KeyError)         nothing is stored under that key
     ├── ClusterError                   the cluster's, or the way to it
@@ -70,6 +71,10 @@ class DagError(UsageError):
 
 class SerializationError(UsageError, TypeError):
     """A value, argument or function that cannot be pickled, or unpickled where it arrived."""
+
+
+class ValueTooLarge(UsageError):
+    """A value that the key-value store cannot hold in one piece."""
 
 
 class KeyNotFound(CloudburstError, KeyError):

@@ -170,6 +170,19 @@ def starting_shared() -> Iterator[None]:
         yield
 
 
+def clear_shared_lock() -> None:
+    """Remove what an owner that was killed in `starting_shared` left."""
+    path = run_root() / "shared.lock"
+    with suppress(FileNotFoundError, BlockingIOError):
+        lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock), path.stat()):
+                path.unlink()
+        finally:
+            os.close(lock)
+
+
 def _check_private(root: Path) -> None:
     status = root.lstat()
     problem = ""

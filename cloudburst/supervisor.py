@@ -18,7 +18,7 @@ from cloudburst.config import HostConfig, LocalConfig, SchedulerConfig
 from cloudburst.errors import ClusterError
 from cloudburst.kvs import embedded
 from cloudburst.life import Life
-from cloudburst.rundir import RunDir, sweep_stale
+from cloudburst.rundir import RunDir, clear_shared_lock, sweep_stale
 from cloudburst.transport import Poller
 
 STORE_CHECK = 0.5
@@ -157,6 +157,7 @@ def main(config: LocalConfig, life: Life) -> None:
         directory.withdraw()
         supervisor.stop()
         directory.close()
+        clear_shared_lock()
 
 
 def _kill(pid: int) -> None:

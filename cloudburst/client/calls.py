@@ -209,7 +209,6 @@ class Calls:
         limit = entry.asked_at + self._timeout
         until = limit if deadline is None else min(limit, deadline)
         if self._link.wait(lambda: entry.future.is_settled() or entry.state is not None, until):
-            entry.asked_at = 0.0
             return True
         if time.monotonic() < limit:
             return False

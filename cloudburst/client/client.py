@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from cloudburst.client.address import inbox_address, not_reached, scheduler_address
+from cloudburst.client.arguments import NamedArguments, pack_arguments
 from cloudburst.client.calls import Calls
 from cloudburst.client.function import CallOptions, CloudburstFunction
 from cloudburst.client.future import CloudburstFuture
@@ -15,9 +16,8 @@ from cloudburst.client.link import Link
 from cloudburst.client.requests import Requests
 from cloudburst.core.consistency import NORMAL, Consistency
 from cloudburst.core.dag import did_you_mean, make_edges, make_steps
-from cloudburst.core.ids import check_key, check_name, new_id, run_ids
+from cloudburst.core.ids import check_key, check_name, check_text, new_id, run_ids
 from cloudburst.core.messages import (
-    Buffer,
     Call,
     ClusterStatus,
     DagFound,
@@ -46,16 +46,15 @@ from cloudburst.errors import (
 )
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Delete, Get, KeyValueStore, PutIfAbsent
-from cloudburst.kvs.objects import read_objects, write_objects
+from cloudburst.kvs.objects import check_size, read_objects, write_objects
 from cloudburst.launch import OwnedCluster, start_cluster
-from cloudburst.serialization import pack, pack_function, split
+from cloudburst.serialization import pack_function, split
 
 REPORTING = 0.5
 """Seconds in which an executor can say that a reference did not appear within the timeout."""
 
 # Inside the class the name `list` is its method.
 _Strings: TypeAlias = list[str]
-_Arguments: TypeAlias = list[tuple[str, str, Any]]
 
 
 class CloudburstConnection:
@@ -136,14 +135,15 @@ class CloudburstConnection:
     def get_function(self, name: str) -> CloudburstFunction | None:
         """The registered function of that name, or None."""
         try:
-            self._requests.ask(lambda n: GetFunction(n, name), FunctionFound)
+            self._requests.ask(lambda n: GetFunction(n, check_text(name, "name")), FunctionFound)
         except UnknownFunction:
             return None
         return CloudburstFunction(self, name)
 
     def list(self, prefix: str | None = None) -> _Strings:
         """The names of the registered functions, sorted; those that begin with ``prefix``."""
-        return list(self._requests.ask(lambda n: ListFunctions(n, prefix or ""), Names).names)
+        wanted = check_text(prefix or "", "prefix")
+        return list(self._requests.ask(lambda n: ListFunctions(n, wanted), Names).names)
 
     def delete_function(self, name: str) -> bool:
         """Delete a function. Returns whether there was one.
@@ -151,7 +151,9 @@ class CloudburstConnection:
         Raises:
             UsageError: a DAG uses it.
         """
-        return self._requests.ask(lambda n: DeleteFunction(n, name), Done).changed
+        return self._requests.ask(
+            lambda n: DeleteFunction(n, check_text(name, "name")), Done
+        ).changed
 
     # DAGs
 
@@ -210,7 +212,7 @@ class CloudburstConnection:
 
     def delete_dag(self, name: str) -> bool:
         """Delete a DAG, and the instances its class steps keep. Returns whether there was one."""
-        self._dags.pop(name, None)
+        self._dags.pop(check_text(name, "name"), None)
         return self._requests.ask(lambda n: DeleteDag(n, name), Done).changed
 
     def call_dag(  # noqa: PLR0917  the signature users know
@@ -240,6 +242,7 @@ class CloudburstConnection:
             A `CloudburstFuture`; the value itself with ``direct_response``.
 
         Raises:
+            UsageError: the arguments do not fit together.
             UnknownDag, UnknownStep: there is no such DAG, or it has no such step.
             SerializationError: an argument cannot be pickled.
             RunTimeoutError: no direct response in time.
@@ -250,6 +253,10 @@ class CloudburstConnection:
             )
         if not isinstance(consistency, Consistency):
             raise UsageError(f"consistency is a member of Consistency, not {consistency!r}")
+        if output_key is not None:
+            check_key(output_key)
+            if direct_response:
+                raise UsageError("a direct response is not stored, so it has no output_key")
         self._check_steps(name, arg_map)
         arguments = [
             (step, "", value)
@@ -325,27 +332,21 @@ class CloudburstConnection:
     def _call(
         self,
         target: str,
-        arguments: _Arguments,
+        arguments: NamedArguments,
         options: CallOptions,
         *,
         is_dag: bool,
         output_key: str | None,
     ) -> Any:
-        spec: list[tuple[str, str, int]] = []
-        frames: list[Buffer] = []
-        references: tuple[str, ...] = ()
-        for number, (step, keyword, value) in enumerate(arguments, 1):
-            packed = pack(value, f"argument {keyword or number} of {step!r}")
-            spec.append((step, keyword, len(packed.frames)))
-            # A snapshot: the caller may change its arrays while the call is under way.
-            frames += [f if isinstance(f, bytes) else bytes(f) for f in packed.frames]
-            references += packed.references
+        spec, frames, references = pack_arguments(arguments)
+        if not options.direct_response:
+            check_size(sum(map(len, frames)), f"the call of {target!r}")
         timeout = self.timeout if options.timeout is None else options.timeout
         call = Call(
             run_id=next(self._run_ids),
             target=target,
             is_dag=is_dag,
-            arguments=tuple(spec),
+            arguments=spec,
             references=references,
             reply_to=self._link.reply_to,
             store=not options.direct_response,
@@ -359,7 +360,7 @@ class CloudburstConnection:
         return future.result(timeout + REPORTING if references else timeout)
 
     def _check_steps(self, name: str, arg_map: Mapping[str, Any]) -> None:
-        steps = self._dags.get(name)
+        steps = self._dags.get(check_text(name, "name"))
         if steps is None or not arg_map.keys() <= set(steps):
             found = self._requests.ask(lambda n: GetDag(n, name), DagFound)
             steps = self._dags[name] = tuple(step for step, _ in found.steps)

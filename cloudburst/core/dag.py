@@ -40,8 +40,8 @@ def make_steps(functions: Iterable[str | tuple[str, str]]) -> tuple[Step, ...]:
     Raises:
         DagError: an item is neither.
     """
-    if isinstance(functions, str):
-        raise DagError(f"functions is a list of names, not the string {functions!r}.")
+    if isinstance(functions, str) or not isinstance(functions, Iterable):
+        raise DagError(f"functions is a list of names, not {functions!r:.80}.")
     return tuple(_make_step(item) for item in functions)
 
 
@@ -63,6 +63,8 @@ def make_edges(connections: Iterable[Sequence[str]]) -> tuple[tuple[str, str], .
     Raises:
         DagError: an item is not a pair of strings.
     """
+    if not isinstance(connections, Iterable):
+        raise DagError(f"connections is a list of pairs of step names, not {connections!r:.80}.")
     edges = []
     for item in connections:
         match item:

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from cloudburst.errors import InvalidName
+from cloudburst.errors import InvalidName, UsageError
 
 VERSION = "0.1.0"
 MAX_NAME = 200
@@ -68,3 +68,14 @@ def check_key(key: object) -> str:
     if not 0 < len(key) <= MAX_KEY:
         raise InvalidName(f"a key has 1 to {MAX_KEY} characters, not {len(key)}: {key[:40]!r}")
     return key
+
+
+def check_text(value: object, what: str) -> str:
+    """Return ``value`` if it is a string; ``what`` names it in the error.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not isinstance(value, str):
+        raise UsageError(f"the {what} is a string, not {value!r:.80}")
+    return value

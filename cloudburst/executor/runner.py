@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from cloudburst.serialization import (
 )
 
 _LONGEST_PAUSE = 0.1
+_IMMUTABLE = (int, float, complex, str, bytes, bool, type(None))
 _HERE = Path(__file__).parent
 
 
@@ -59,6 +61,7 @@ class Runner:
         self._store = store
         self._post = post
         self._functions = functions
+        self._pid = os.getpid()
 
     def run(self, work: Work) -> Done:
         """Run a segment. Whatever the user's code raises becomes a failed `Done`."""
@@ -88,6 +91,8 @@ class Runner:
                 values, keywords = self._with_own_arguments(work, number, values)
             library.step = step.name
             values = [self._call(plan.dag, step, library, values, keywords)]
+            if step.is_class and plan.dag and not isinstance(values[0], _IMMUTABLE):
+                values = [self._severed(work, step, values[0])]
         if work.segment in work.route.keep_local:
             return Local(values[0])
         try:
@@ -97,6 +102,13 @@ class Runner:
         # A snapshot: an instance may keep its arrays and change them before these frames have
         # left, and every reader must get arrays of its own.
         return frames if len(frames) == 1 else [bytes(frame) for frame in frames]
+
+    def _severed(self, work: Work, step: PlanStep, value: Any) -> Any:
+        """A copy, because the instance lives on and may keep what it returned."""
+        try:
+            return unpack([bytes(frame) for frame in pack(value, "the result").frames])
+        except BaseException as error:  # noqa: BLE001  pickling runs the value's own methods
+            raise self._failed(work.run_id, step, error) from None
 
     def _call(
         self,
@@ -118,6 +130,9 @@ class Runner:
                 error = _explained(error, step, called, len(arguments), keywords)
             raise self._failed(library.run_id, step, error) from None
         finally:
+            if os.getpid() != self._pid:
+                # User code forked and came back in the child, which must not serve as well.
+                os._exit(0)
             self._post.close()
 
     def _failed(self, run_id: str, step: PlanStep, error: BaseException) -> _StepFailed:

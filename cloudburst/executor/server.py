@@ -46,6 +46,7 @@ from cloudburst.executor.runner import Runner
 from cloudburst.executor.state import ExecutorState
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import CommitRun, Get
+from cloudburst.kvs.objects import check_size
 from cloudburst.kvs.redis import RedisStore
 from cloudburst.serialization import has_references, join, pack_cluster_failure, split
 from cloudburst.transport import Context, Peers, Poller
@@ -92,11 +93,13 @@ class ExecutorServer:
         """Serve until `_Stop`."""
         self._introduce()
         while True:
+            timeout = SHORT if self.reports else self.functions.drop_idle()
             self.interruptible = True
-            self.poller.wait(SHORT if self.reports else self.functions.drop_idle())
+            self.poller.wait(timeout)
             self.interruptible = False
             self._take_in()
-            if self.reports and not self.state.ready:
+            if not self.state.ready:
+                self._commit()  # a run whose plan is lost has ended without any work
                 self._report()
             while self.state.ready:
                 self._turn()
@@ -189,6 +192,7 @@ class ExecutorServer:
                 self._tell(item)
 
     def _store_results(self, items: list[Deliver]) -> None:
+        items = [_fitting(item) for item in items]
         try:
             answers = self._execute_commits([self._commit_of(item) for item in items])
         except CloudburstError as error:
@@ -294,6 +298,15 @@ def _own_address(config: ExecutorConfig) -> str:
     if config.bind.startswith("ipc://"):
         return f"{config.bind}/{config.name}"
     return f"{config.bind}:*"
+
+
+def _fitting(item: Deliver) -> Deliver:
+    """A result that the store cannot hold is a failure that says so."""
+    try:
+        check_size(sum(map(len, item.frames)), "the result of the run")
+    except CloudburstError as error:
+        return _failed(item, pack_cluster_failure(error))
+    return item
 
 
 def _failed(item: Deliver, frames: Frames) -> Deliver:

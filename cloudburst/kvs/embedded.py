@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import importlib.util
 import os
 import platform
@@ -27,7 +28,7 @@ _POLL: Final = 0.005
 _MAX_SOCKET_PATH: Final = 100
 _PR_SET_PDEATHSIG: Final = 1
 
-_SOCKET, _PID, _LOG = "kvs.sock", "kvs.pid", "kvs.log"
+_SOCKET, _PID, _LOG, _LOCK = "kvs.sock", "kvs.pid", "kvs.log", "cloudburst.lock"
 
 
 class EmbeddedServer:
@@ -48,6 +49,7 @@ class EmbeddedServer:
     ) -> None:
         self._directory = directory.resolve()
         self._data_dir = None if data_dir is None else data_dir.resolve()
+        self._data_lock: int | None = None
         self._appendfsync = appendfsync
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -94,6 +96,14 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """End the server: in order, or by force after 5 s. Harmless if it has ended."""
+        lock, self._data_lock = self._data_lock, None
+        try:
+            self._end_process()
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    def _end_process(self) -> None:
         process, self._process = self._process, None
         if process is None:
             return
@@ -116,8 +126,23 @@ class EmbeddedServer:
         self._directory.chmod(0o700)
         if self._data_dir is not None:
             self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock_data(self._data_dir)
         if (pid := _recorded_server(self._directory)) is not None:
             raise ClusterError(f"a server is running in {self._directory} already (pid {pid})")
+
+    def _lock_data(self, data_dir: Path) -> None:
+        """Two servers that append to the same files would lose each other's writes."""
+        if self._data_lock is not None:
+            return
+        lock = os.open(data_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise ClusterError(
+                f"another cluster uses the data directory {data_dir}; end it, or choose another"
+            ) from None
+        self._data_lock = lock
 
     def _options(self) -> Iterator[str]:
         options = {

@@ -7,9 +7,13 @@ from typing import Any
 
 from cloudburst.core.ids import check_key
 from cloudburst.core.messages import Buffer
+from cloudburst.errors import ValueTooLarge
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Get, KeyValueStore, Put
 from cloudburst.serialization import failure_in, join, pack, split, unpack
+
+MAX_VALUE = 511 * 1024 * 1024
+"""Bytes of one value; Redis-protocol servers take 512 MiB, with what is stored beside it."""
 
 
 def read_objects(store: KeyValueStore, names: Sequence[str], default: Any = None) -> dict[str, Any]:
@@ -34,15 +38,29 @@ def stored_value(blob: Buffer) -> Any:
     return value
 
 
+def check_size(size: int, what: str) -> None:
+    """See that so many bytes fit into one value of the store.
+
+    Raises:
+        ValueTooLarge: they do not.
+    """
+    if size > MAX_VALUE:
+        raise ValueTooLarge(
+            f"{what} has {size:,} bytes, and the key-value store takes at most {MAX_VALUE:,} in "
+            "one value: divide it, or pass it with direct_response=True, which stores nothing"
+        )
+
+
 def write_objects(store: KeyValueStore, items: Mapping[str, Any], ttl: float = 0.0) -> None:
-    """Write objects in one round trip; nothing is written if one cannot be pickled."""
-    store.execute(
-        [
-            Put(
-                keys.object_key(check_key(name)),
-                join(pack(value, f"value of {name!r}").frames),
-                ttl,
-            )
-            for name, value in items.items()
-        ]
-    )
+    """Write objects in one round trip; nothing is written if one cannot be.
+
+    Raises:
+        SerializationError: a value cannot be pickled.
+        ValueTooLarge: one is too large for the store.
+    """
+    puts = []
+    for name, value in items.items():
+        frames = pack(value, f"value of {name!r}").frames
+        check_size(sum(map(len, frames)), f"value of {name!r}")
+        puts.append(Put(keys.object_key(check_key(name)), join(frames), ttl))
+    store.execute(puts)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import enum
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
 from cloudburst.core.messages import Buffer, Frames
+from cloudburst.transport.watch import Source
 
 COPY_BELOW = 64 * 1024
 """Bytes below which copying a frame is cheaper than keeping count of its memory. Larger frames
 arrive as writable memoryviews of memory that nobody else has."""
 
+MAX_MESSAGE = 1 << 36
+"""Bytes in a message. What announces more is not a message, and its connection is dropped."""
+
 LINGER = 1.0
-"""Seconds for which closing waits for what was sent to leave."""
+"""Seconds for which what was sent may go on leaving after its socket was closed."""
 
 
 class Memory(enum.Enum):
@@ -25,12 +29,15 @@ class Memory(enum.Enum):
     BORROWED = enum.auto()  # only bytes objects are safe to leave uncopied
 
 
-class _Closing(ABC):
-    """Sockets as context managers."""
+class _Socket(Source):
+    """A source as a context manager."""
 
     @abstractmethod
     def close(self) -> None:
-        """Close it; what was sent has `LINGER` seconds to leave."""
+        """Close it without waiting; what was sent has `LINGER` seconds to leave.
+
+        `Context.close` waits for that.
+        """
 
     def __enter__(self) -> Self:
         return self
@@ -44,7 +51,7 @@ class _Closing(ABC):
         self.close()
 
 
-class Inbox(_Closing):
+class Inbox(_Socket):
     """A bound socket on which any number of peers, each under its identity, reach this process.
 
     Attributes:
@@ -55,28 +62,54 @@ class Inbox(_Closing):
 
     @abstractmethod
     def messages(self) -> Iterator[tuple[str, list[Buffer]]]:
-        """What has come up to the last `Poller.wait`, as (identity, frames)."""
+        """What has come up to the last `Poller.wait`, as (identity, frames).
+
+        What the caller leaves is given out the next time.
+        """
 
     @abstractmethod
     def send(self, peer: str, frames: Frames, memory: Memory = Memory.OURS) -> bool:
-        """Send to a connected peer. Returns False if it is not connected (any more)."""
+        """Send to a connected peer; never waits.
+
+        A peer that connects again under its identity takes the place of what it was before.
+
+        Args:
+            peer: its identity.
+            frames: at least one.
+            memory: whose they are.
+
+        Returns:
+            False if it is not connected (any more). True is no promise: what is under way when a
+            connection ends is lost.
+        """
 
 
-class Outlet(_Closing):
-    """A connection to one peer, which reconnects by itself."""
+class Outlet(_Socket):
+    """A connection to one peer, which is made again whenever it ends.
+
+    It is tried again whenever something is sent, and while somebody waits in a `Poller` for it.
+    """
 
     @abstractmethod
     def messages(self) -> Iterator[list[Buffer]]:
-        """What the peer has answered up to the last `Poller.wait`."""
+        """What the peer has answered up to the last `Poller.wait`.
+
+        What the caller leaves is given out the next time.
+        """
 
     @abstractmethod
     def send(self, frames: Frames, memory: Memory = Memory.BORROWED) -> bool:
-        """Send, or queue while disconnected.
+        """Send, or queue while disconnected; never waits.
+
+        Args:
+            frames: at least one.
+            memory: whose they are.
 
         Returns:
-            False if the outlet is for connected peers only, and is not connected.
+            False if the outlet is for connected peers only, and is not connected. True is no
+            promise: what is under way when a connection ends is lost.
         """
 
     @abstractmethod
     def wait_connected(self, seconds: float) -> bool:
-        """Wait until a message could leave at once."""
+        """Wait until a message could leave at once; no longer than there is hope."""

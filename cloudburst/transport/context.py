@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import zmq
+from typing import TYPE_CHECKING, TypeVar
 
-from cloudburst.transport.base import Inbox, Outlet
+from cloudburst.transport.base import LINGER, Inbox, Outlet
+from cloudburst.transport.overflow import Overflow
+from cloudburst.transport.paths import UNIX
 from cloudburst.transport.unix import UnixInbox, UnixOutlet
-from cloudburst.transport.zeromq import ZmqContext, ZmqInbox, ZmqOutlet
 
-UNIX = "ipc://"
+if TYPE_CHECKING:
+    from cloudburst.transport.zeromq import ZmqTransport
+
+_AnySource = TypeVar("_AnySource", bound=Inbox | Outlet)
 
 
 class Context:
-    """A process's transports. ZeroMQ and its threads are there only once they are needed.
+    """A process's transports. ZeroMQ is loaded, and its threads start, once it is needed.
 
-    To be made after a fork.
+    To be made after a fork: a process and its child would take each other's messages. Used by
+    one thread at a time, as all that comes from it.
     """
 
     def __init__(self) -> None:
-        self._zmq: ZmqContext | None = None
+        self._overflow = Overflow()
+        self._sources: list[Inbox | Outlet] = []
+        self._zmq: ZmqTransport | None = None
 
     def bind(self, address: str) -> Inbox:
         """Bind an inbox.
@@ -30,8 +37,8 @@ class Context:
             OSError: the address is taken or cannot be bound.
         """
         if address.startswith(UNIX):
-            return UnixInbox(address)
-        return ZmqInbox(self._zmq_context(), address)
+            return self._keep(UnixInbox(address, self._overflow))
+        return self._keep(self._zmq_transport().bind(address))
 
     def connect(self, address: str, identity: str = "", *, only_connected: bool = False) -> Outlet:
         """Open an outlet to the process bound at ``address``, which need not be there yet.
@@ -44,21 +51,40 @@ class Context:
         Raises:
             OSError: this is not an address.
         """
-        if address.startswith(UNIX):
-            return UnixOutlet(address, identity, only_connected=only_connected)
-        return ZmqOutlet(self._zmq_context(), address, identity, only_connected=only_connected)
+        if not address.startswith(UNIX):
+            zmq = self._zmq_transport()
+            return self._keep(zmq.connect(address, identity, only_connected=only_connected))
+        return self._keep(
+            UnixOutlet(address, identity, self._overflow, only_connected=only_connected)
+        )
 
     def close(self) -> None:
-        """Wait until what was sent has left, within its limits."""
+        """Close what is still open, and wait until what was sent has left, at most `LINGER`."""
+        self._close_all()
+        self._overflow.finish(LINGER)
         if self._zmq is not None:
-            self._zmq.term()
+            self._zmq.close()
 
     def abandon(self) -> None:
-        """Close without waiting for anything."""
+        """Close what is still open, without waiting for anything."""
         if self._zmq is not None:
-            self._zmq.destroy(0)
+            self._zmq.abandon()
+        self._close_all()
+        self._overflow.finish(0.0)
 
-    def _zmq_context(self) -> ZmqContext:
+    def _close_all(self) -> None:
+        while self._sources:
+            self._sources.pop().close()
+
+    def _keep(self, source: _AnySource) -> _AnySource:
+        self._sources = [kept for kept in self._sources if not kept.closed]
+        self._sources.append(source)
+        return source
+
+    def _zmq_transport(self) -> ZmqTransport:
         if self._zmq is None:
-            self._zmq = zmq.Context()
+            # On one machine nobody needs it, and it takes longer to load than all the rest.
+            from cloudburst.transport.zeromq import ZmqTransport
+
+            self._zmq = ZmqTransport()
         return self._zmq

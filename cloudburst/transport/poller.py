@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-import zmq
+from cloudburst.transport.watch import Source, Watch
 
-from cloudburst.transport.unix import RETRY, UnixSource, Watch
-from cloudburst.transport.zeromq import ZmqInbox, ZmqOutlet
-
-_FOR_EVER = -1
+RETRY = 0.02
+"""Seconds between two tries to reach a peer that is not there."""
 
 
 class File(Protocol):
@@ -20,41 +18,33 @@ class File(Protocol):
         """The file descriptor to wait for."""
 
 
-Source: TypeAlias = UnixSource | ZmqInbox | ZmqOutlet | File | int
-
-
 class Poller:
     """Waits for any of several inboxes, outlets or files to become readable.
 
-    While there is no ZeroMQ socket among them, the kernel is asked directly.
+    A source belongs to one poller at a time, and leaves it when it is closed.
     """
 
-    def __init__(self, *sources: object) -> None:
+    def __init__(self, *sources: Source | File | int) -> None:
         self._watch = Watch()
-        self._unix: list[UnixSource] = []
-        self._zmq: list[ZmqInbox | ZmqOutlet] = []
+        self._sources: list[Source] = []
         for source in sources:
             self.add(source)
 
-    def add(self, source: object) -> None:
+    def add(self, source: Source | File | int) -> None:
         """Wait for this one too: an inbox, an outlet, or a file by descriptor or `fileno`."""
-        if isinstance(source, UnixSource):
-            self._unix.append(source)
+        if isinstance(source, Source):
+            self._sources.append(source)
             source.attach(self._watch)
-        elif isinstance(source, ZmqInbox | ZmqOutlet):
-            self._zmq.append(source)
         else:
             self._watch.add(_fd(source), None)
 
-    def discard(self, source: object) -> None:
-        """Wait for this one no longer."""
-        if isinstance(source, UnixSource):
-            self._unix.remove(source)
+    def discard(self, source: Source | File | int) -> None:
+        """Wait for this one no longer; nothing if it was not waited for."""
+        if not isinstance(source, Source):
+            self._watch.discard(_fd(source), None)
+        elif source in self._sources:
+            self._sources.remove(source)
             source.detach()
-        elif isinstance(source, ZmqInbox | ZmqOutlet):
-            self._zmq.remove(source)
-        else:
-            self._watch.discard(_fd(source))
 
     def wait(self, timeout: float | None) -> list[int]:
         """Wait until something is readable.
@@ -66,40 +56,28 @@ class Poller:
             The descriptors of files that are readable; inboxes and outlets are not listed, ask
             them.
         """
+        if self._watch.restless:
+            return self._retry_and_wait(timeout)
+        for source in self._sources:
+            if source.received:
+                return self._watch.look(0.0)
+        return self._watch.look(timeout)
+
+    def _retry_and_wait(self, timeout: float | None) -> list[int]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        while [source for source in self._unix if not source.retry()]:
-            events = self._poll(RETRY if timeout is None else min(RETRY, timeout))
-            if events or (deadline is not None and time.monotonic() >= deadline):
-                return self._sorted(events)
-            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        return self._sorted(self._poll(timeout))
-
-    def _poll(self, timeout: float | None) -> list[int]:
-        # Rounded up: a wait that ends just before its deadline would spin until it.
-        limit = _FOR_EVER if timeout is None else max(0, int(timeout * 1000 + 0.999))
-        if not self._zmq:
-            return [fd for fd, _ in self._watch.poll.poll(limit)]
-        poller = zmq.Poller()
-        for source in self._zmq:
-            poller.register(source.socket, zmq.POLLIN)
-        for fd in self._watch.owners:
-            poller.register(fd, zmq.POLLIN)
-        return [item if isinstance(item, int) else _FOR_EVER for item, _ in poller.poll(limit)]
-
-    def _sorted(self, events: list[int]) -> list[int]:
-        """Tell the Unix sources which of their descriptors are readable; return the others."""
-        files = []
-        for fd in events:
-            owner = self._watch.owners.get(fd)
-            if owner is not None:
-                owner.ready.append(fd)
-            elif fd >= 0:
-                files.append(fd)
-        return files
+        while True:
+            for source in list(self._watch.restless):
+                if source.retry():
+                    self._watch.restless.discard(source)
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if any(source.received for source in self._sources):
+                left = 0.0
+            if not self._watch.restless:
+                return self._watch.look(left)
+            files = self._watch.look(RETRY if left is None else min(RETRY, left))
+            if files or left == 0.0 or any(source.ready for source in self._sources):
+                return files
 
 
-def _fd(source: object) -> int:
-    if isinstance(source, int):
-        return source
-    fd: int = source.fileno()  # type: ignore[attr-defined]
-    return fd
+def _fd(source: File | int) -> int:
+    return source if isinstance(source, int) else source.fileno()

@@ -1,108 +1,106 @@
-"""Unix sockets, for what stays on one machine."""
+"""Unix sockets, for what stays on one machine.
+
+An outlet's first message is its identity, the frames of all others are the sender's.
+"""
 
 from __future__ import annotations
 
 import errno
 import itertools
-import os
-import select
+import logging
 import socket
 import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Generic, TypeVar
 
 from cloudburst.core.messages import Buffer, Frames
-from cloudburst.transport.base import LINGER, Inbox, Memory, Outlet
+from cloudburst.transport.base import COPY_BELOW, Inbox, Memory, Outlet
+from cloudburst.transport.framing import check, kept
+from cloudburst.transport.overflow import Overflow
+from cloudburst.transport.paths import inode, listen, path_of, remove
 from cloudburst.transport.stream import Lost, Stream
+from cloudburst.transport.watch import Source, Watch
 
-BACKLOG = 1024
-RETRY = 0.02
-"""Seconds between two tries to reach a peer that is not there."""
+_BUSY = 0.001
+"""Seconds between two tries to connect to a peer with a full backlog."""
 
+_NO_MORE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-class Watch:
-    """The file descriptors one poller waits for, and what owns each of them."""
-
-    def __init__(self) -> None:
-        self.poll = select.poll()
-        self.owners: dict[int, UnixSource | None] = {}
-
-    def add(self, fd: int, owner: UnixSource | None) -> None:
-        """Wait for this descriptor, on behalf of ``owner`` (None: it is not one of ours)."""
-        self.owners[fd] = owner
-        self.poll.register(fd, select.POLLIN)
-
-    def discard(self, fd: int) -> None:
-        """Wait for it no longer."""
-        if self.owners.pop(fd, self) is not self:
-            self.poll.unregister(fd)
+_log = logging.getLogger(__name__)
+_Given = TypeVar("_Given")
 
 
-class UnixSource:
-    """What a `Poller` needs to know of a Unix inbox or outlet."""
+class _UnixSource(Source, Generic[_Given]):
+    """What inbox and outlet have in common: connections are read, messages given out."""
 
-    watch: Watch | None = None
-    ready: deque[int]
+    received: deque[_Given]
+
+    def __init__(self, overflow: Overflow) -> None:
+        self.ready = set()
+        self.received = deque()
+        self._overflow = overflow
+
+    def messages(self) -> Iterator[_Given]:
+        """See `Inbox.messages` and `Outlet.messages`."""
+        # The state is complete at each yield: the caller may leave, or ask again meanwhile.
+        received, ready = self.received, self.ready
+        while True:
+            while received:
+                yield received.popleft()
+            if not ready:
+                return
+            self._read(ready.pop())
 
     @abstractmethod
-    def attach(self, watch: Watch) -> None:
-        """Let this poller wait for all descriptors of the source, from now on."""
+    def _read(self, fd: int) -> None:
+        """Read from a connection that is readable."""
 
-    def detach(self) -> None:
-        """Let no poller wait for it any more."""
-        watch, self.watch = self.watch, None
-        if watch is not None:
-            for fd in [fd for fd, owner in watch.owners.items() if owner is self]:
-                watch.discard(fd)
-
-    def retry(self) -> bool:
-        """Try to reach a peer that is not there. Returns False if it should be tried again."""
-        return True
+    def _forget(self, stream: Stream, linger: float) -> None:
+        self.ready.discard(stream.fd)
+        if self.watch is not None:
+            self.watch.discard(stream.fd, self)
+        stream.close(linger)
 
 
-class UnixInbox(UnixSource, Inbox):
+class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
     """A listening socket and the connections it accepted.
+
+    When the process has no descriptors left, connections wait in the kernel until it has.
 
     Args:
         address: ``ipc://`` and a path. A socket there that nobody listens on is replaced.
+        overflow: sends what the kernel does not take at once.
 
     Raises:
         OSError: somebody listens there, or it cannot be bound.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, overflow: Overflow) -> None:
+        super().__init__(overflow)
         self.address = address
-        self.ready = deque()
         self._path = path_of(address)
         self._peers: dict[str, Stream] = {}
-        self._streams: dict[int, tuple[Stream, str]] = {}
+        self._streams: dict[int, Stream] = {}
         self._anonymous = itertools.count(1)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._paused = False
         try:
-            _bind(self._listener, self._path)
+            self._listener = listen(self._path)
         except OSError as error:
-            self._listener.close()
-            raise OSError(error.errno, f"cannot bind {address}: {error}") from error
-        self._listener.listen(BACKLOG)
-        self._listener.settimeout(0.0)
+            raise OSError(error.errno, f"cannot bind {address}: {error.strerror}") from error
+        self._file = inode(self._path)
 
     def attach(self, watch: Watch) -> None:
-        """See `UnixSource.attach`."""
+        """See `Source.attach`."""
         self.watch = watch
-        watch.add(self._listener.fileno(), self)
+        if self._paused:
+            watch.restless.add(self)
+        else:
+            watch.add(self._listener.fileno(), self)
         for fd in self._streams:
             watch.add(fd, self)
-
-    def messages(self) -> Iterator[tuple[str, list[Buffer]]]:
-        """See `Inbox.messages`."""
-        while self.ready:
-            fd = self.ready.popleft()
-            if fd == self._listener.fileno():
-                self._accept()
-            elif fd in self._streams:
-                yield from self._read(fd)
 
     def send(self, peer: str, frames: Frames, memory: Memory = Memory.OURS) -> bool:
         """See `Inbox.send`."""
@@ -116,178 +114,230 @@ class UnixInbox(UnixSource, Inbox):
             return False
         return True
 
+    def retry(self) -> bool:
+        """Accept connections again, if there are descriptors for them now."""
+        if self._paused and self._accept_all() is None:
+            self._paused = False
+            if self.watch is not None:
+                self.watch.add(self._listener.fileno(), self)
+        return not self._paused
+
     def close(self) -> None:
-        """See `_Closing.close`."""
+        """See `Inbox.close`."""
+        if self.closed:
+            return
+        self.closed = True
         self.detach()
         self._listener.close()
-        with suppress(FileNotFoundError):
-            os.unlink(self._path)  # noqa: PTH108  (a plain string)
-        deadline = time.monotonic() + LINGER
+        remove(self._path, self._file)
         while self._streams:
-            _, (stream, _) = self._streams.popitem()
-            stream.close(deadline - time.monotonic())
+            _, stream = self._streams.popitem()
+            stream.close()
         self._peers.clear()
 
-    def _accept(self) -> None:
-        with suppress(BlockingIOError, ConnectionAbortedError):
-            while True:
-                connection, _ = self._listener.accept()
-                stream = Stream(connection)
-                self._streams[stream.fd] = (stream, "")
-                if self.watch is not None:
-                    self.watch.add(stream.fd, self)
+    def _read(self, fd: int) -> None:
+        stream = self._streams.get(fd)
+        if stream is None:
+            self._accept()
+        else:
+            self._read_from(stream)
 
-    def _read(self, fd: int) -> Iterator[tuple[str, list[Buffer]]]:
-        stream, identity = self._streams[fd]
+    def _read_from(self, stream: Stream) -> bool:
+        """Read once. Returns whether there may be more."""
+        came: list[list[Buffer]] = []
         try:
-            for frames in stream.messages():
-                if identity:
-                    yield identity, frames
-                else:
-                    identity = self._greeted(stream, frames)
+            more = stream.receive(came)
+            self._take(stream, came)
         except Lost:
-            self._drop(fd)
+            self._take(stream, came)
+            self._drop(stream)
+            return False
+        return more
 
-    def _greeted(self, stream: Stream, frames: list[Buffer]) -> str:
-        """The first message on a connection is the peer's identity."""
-        said = bytes(frames[0]).decode("utf-8", "backslashreplace")
-        identity = said or f"anonymous-{next(self._anonymous)}"
-        # A peer that comes back under its identity takes the place of what it was before.
-        self._peers[identity] = stream
-        self._streams[stream.fd] = (stream, identity)
-        return identity
+    def _take(self, stream: Stream, came: list[list[Buffer]]) -> None:
+        if not stream.peer and came:
+            self._greet(stream, came.pop(0))
+        peer = stream.peer
+        self.received.extend([(peer, frames) for frames in came])
 
-    def _drop(self, fd: int) -> None:
-        stream, identity = self._streams.pop(fd)
-        if self._peers.get(identity) is stream:
-            del self._peers[identity]
+    def _greet(self, stream: Stream, frames: list[Buffer]) -> None:
+        said = bytes(frames[0][:COPY_BELOW]).decode("utf-8", "backslashreplace")
+        peer = said or f"anonymous-{next(self._anonymous)}"
+        before = self._peers.get(peer)
+        # A peer that comes back takes the place of what it was before, and what it said then
+        # comes first.
+        while before is not None and self._read_from(before):
+            pass
+        stream.peer = peer
+        self._peers[peer] = stream
+
+    def _accept(self) -> None:
+        problem = self._accept_all()
+        if problem is None:
+            return
+        _log.warning("%s accepts no connections for now: %s", self.address, problem.strerror)
+        self._paused = True
         if self.watch is not None:
-            self.watch.discard(fd)
-        stream.close(0.0)
+            # It stays readable; to be told so again and again would be all that we do.
+            self.watch.discard(self._listener.fileno(), self)
+            self.watch.restless.add(self)
+
+    def _accept_all(self) -> OSError | None:
+        """Accept whoever waits. Returns why the process can have no more connections."""
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except BlockingIOError:
+                return None
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                if error.errno in _NO_MORE:
+                    return error
+                raise
+            stream = Stream(connection, self._overflow)
+            self._streams[stream.fd] = stream
+            if self.watch is not None:
+                self.watch.add(stream.fd, self)
+            # What it has to say has often come with it.
+            self.ready.add(stream.fd)
+
+    def _drop(self, stream: Stream) -> None:
+        del self._streams[stream.fd]
+        if self._peers.get(stream.peer) is stream:
+            del self._peers[stream.peer]
+        self._forget(stream, 0.0)
 
 
-class UnixOutlet(UnixSource, Outlet):
+class UnixOutlet(_UnixSource[list[Buffer]], Outlet):
     """A connection to one inbox.
 
     Args:
         address: ``ipc://`` and a path.
         identity: by which the peer knows this end.
+        overflow: sends what the kernel does not take at once.
         only_connected: send nothing while there is no connection.
+
+    Raises:
+        OSError: the path cannot be one of a socket.
     """
 
-    def __init__(self, address: str, identity: str, *, only_connected: bool) -> None:
-        self.ready = deque()
+    def __init__(
+        self, address: str, identity: str, overflow: Overflow, *, only_connected: bool
+    ) -> None:
+        super().__init__(overflow)
         self._path = path_of(address)
         self._identity = identity.encode()
         self._only_connected = only_connected
         self._stream: Stream | None = None
         self._queue: deque[list[Buffer]] = deque()
+        self._backlog_is_full = False
         self.retry()
 
     def attach(self, watch: Watch) -> None:
-        """See `UnixSource.attach`."""
+        """See `Source.attach`."""
         self.watch = watch
-        if self._stream is not None:
+        if self._stream is None:
+            watch.restless.add(self)
+        else:
             watch.add(self._stream.fd, self)
-
-    def messages(self) -> Iterator[list[Buffer]]:
-        """See `Outlet.messages`."""
-        stream = self._stream
-        if not self.ready or stream is None:
-            return
-        self.ready.clear()
-        try:
-            yield from stream.messages()
-        except Lost:
-            self._lose()
 
     def send(self, frames: Frames, memory: Memory = Memory.BORROWED) -> bool:
         """See `Outlet.send`."""
-        if self._stream is None:
-            self.retry()
-        if self._stream is not None:
-            try:
-                self._stream.send(frames, memory)
-            except Lost:
-                # Sent anew: of a message that was cut off the peer knows nothing.
-                self._lose()
-                self.retry()
-                return self._send_later(frames, memory)
+        if self._sent(frames, memory):
             return True
-        return self._send_later(frames, memory)
+        # Sent anew: of a message that was cut off the peer knows nothing.
+        if self.retry() and self._sent(frames, memory):
+            return True
+        if self.closed:
+            raise ValueError("this outlet is closed")
+        if self._only_connected:
+            return False
+        check(frames)
+        self._queue.append(kept(frames, memory))
+        return True
 
-    def wait_connected(self, seconds: float) -> bool:  # noqa: ARG002  the kernel knows at once
-        """See `Outlet.wait_connected`."""
-        return self.retry()
+    def wait_connected(self, seconds: float) -> bool:
+        """See `Outlet.wait_connected`. The kernel knows at once whether anybody is there."""
+        deadline = time.monotonic() + seconds
+        while not self.retry():
+            if not self._backlog_is_full or time.monotonic() >= deadline:
+                return False
+            time.sleep(_BUSY)
+        return True
 
     def retry(self) -> bool:
         """Connect, if there is somebody to connect to."""
-        if self._stream is not None:
-            return True
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # It would wait while the peer's backlog is full.
-        connection.settimeout(RETRY)
-        try:
-            connection.connect(self._path)
-        except OSError:
-            connection.close()
+        if self._stream is None and not self.closed:
+            self._connect()
+        return self._stream is not None
+
+    def close(self) -> None:
+        """See `Outlet.close`. What is queued for a peer that is not there is dropped."""
+        if self.closed:
+            return
+        self.retry()
+        self.closed = True
+        self.detach()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _sent(self, frames: Frames, memory: Memory) -> bool:
+        stream = self._stream
+        if stream is None:
             return False
-        stream = self._stream = Stream(connection)
+        try:
+            stream.send(frames, memory)
+        except Lost:
+            self._lose(stream)
+            return False
+        return True
+
+    def _read(self, fd: int) -> None:
+        stream = self._stream
+        if stream is None or stream.fd != fd:
+            return
+        try:
+            stream.receive(self.received)
+        except Lost:
+            self._lose(stream)
+
+    def _connect(self) -> None:
+        try:
+            connection = _connected(self._path)
+        except OSError as error:
+            self._backlog_is_full = isinstance(error, BlockingIOError)
+            return
+        stream = self._stream = Stream(connection, self._overflow)
         if self.watch is not None:
             self.watch.add(stream.fd, self)
+            self.watch.restless.discard(self)
         try:
             stream.send([self._identity], Memory.OURS)
             while self._queue:
                 stream.send(self._queue[0], Memory.OURS)
                 self._queue.popleft()
         except Lost:
-            self._lose()
-            return False
-        return True
+            self._lose(stream)
 
-    def close(self) -> None:
-        """See `_Closing.close`."""
-        self.detach()
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()
-
-    def _send_later(self, frames: Frames, memory: Memory) -> bool:
-        if self._stream is not None:
-            return self.send(frames, memory)
-        if self._only_connected:
-            return False
-        ours = memory is Memory.OURS
-        self._queue.append([f if ours or isinstance(f, bytes) else bytes(f) for f in frames])
-        return True
-
-    def _lose(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            if self.watch is not None:
-                self.watch.discard(stream.fd)
-            stream.close(0.0)
+    def _lose(self, stream: Stream) -> None:
+        # What the peer said before it went.
+        with suppress(Lost):
+            while stream.receive(self.received):
+                pass
+        self._stream = None
+        if self.watch is not None:
+            self.watch.restless.add(self)
+        self._forget(stream, 0.0)
 
 
-def path_of(address: str) -> str:
-    """The path of an ``ipc://`` address."""
-    return address.removeprefix("ipc://")
-
-
-def _bind(listener: socket.socket, path: str) -> None:
+def _connected(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listener.bind(path)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE or _is_served(path):
-            raise
-        os.unlink(path)  # noqa: PTH108  (a plain string)
-        listener.bind(path)
-
-
-def _is_served(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-    return True
+        connection.settimeout(0.0)  # it would wait while the peer's backlog is full
+        connection.connect(path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -52,7 +52,7 @@ def test_what_is_neither_name_nor_pair_is_no_step(item: object) -> None:
 
 
 def test_a_string_is_not_taken_for_a_list_of_steps() -> None:
-    with pytest.raises(DagError, match="is a list of names, not the string 'load'"):
+    with pytest.raises(DagError, match="is a list of names, not 'load'"):
         make_steps("load")
 
 

@@ -1,0 +1,264 @@
+"""How many messages and store commands a run costs. Counts, not times: they do not vary."""
+
+import itertools
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from recording import Recorder, Sent, recorded_cluster
+from watching import wait_until
+
+from cloudburst import CloudburstConnection
+from cloudburst.core.messages import (
+    Call,
+    ClusterStatus,
+    Finished,
+    GetStatus,
+    Heartbeat,
+    Result,
+    Start,
+)
+
+N = 50
+ASIDE = (Heartbeat, GetStatus, ClusterStatus)
+"""What is sent at any time, and what the tests themselves ask."""
+
+INSIDE_SCRIPTS = {"time", "set", "hget", "hmget", "hset", "hsetnx", "hdel", "pexpire"}
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Iterator[tuple[CloudburstConnection, Recorder]]:
+    directory = Path(tempfile.mkdtemp(prefix="cb-", dir="/tmp"))
+    with recorded_cluster(directory) as (connection, recorder):
+        connection.register(lambda _, n: n + 1, "incr")
+        yield connection, recorder
+    shutil.rmtree(directory)
+
+
+def settle(connection: CloudburstConnection) -> None:
+    wait_until(lambda: connection.status()[2:] == (0, 0), "all runs end")
+
+
+def messages_of(
+    recorded: tuple[CloudburstConnection, Recorder], action: Callable[[], Any]
+) -> list[Sent]:
+    """The messages that were sent because of an action."""
+    connection, recorder = recorded
+    settle(connection)
+    start = len(recorder.log)
+    action()
+    settle(connection)
+    return [sent for sent in recorder.log[start:] if not isinstance(sent.message, ASIDE)]
+
+
+def kinds(messages: list[Sent]) -> Counter[str]:
+    return Counter(type(sent.message).__name__ for sent in messages)
+
+
+class Commands:
+    """What a store was asked to do."""
+
+    def __init__(self, url: str) -> None:
+        self._client = redis.Redis.from_url(url, decode_responses=True)
+
+    def of(self, connection: CloudburstConnection, action: Callable[[], Any]) -> Counter[str]:
+        """How often each command was carried out because of an action."""
+        settle(connection)
+        before = self._total()
+        action()
+        settle(connection)
+        return self._total() - before
+
+    def _total(self) -> Counter[str]:
+        stats: Any = self._client.info("commandstats")
+        calls = {name.removeprefix("cmdstat_"): fact["calls"] for name, fact in stats.items()}
+        return Counter({name: count for name, count in calls.items() if name != "info"})
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@pytest.fixture
+def commands(connection: CloudburstConnection) -> Iterator[Commands]:
+    commands = Commands(connection.kvs_url)
+    yield commands
+    commands.close()
+
+
+@pytest.fixture
+def warm(connection: CloudburstConnection) -> CloudburstConnection:
+    """A function, a chain and a diamond that both executors have run before."""
+    connection.register(lambda _, *args: len(args), "count")
+    connection.register_dag("chain", *chain_of("count", 20))
+    connection.register_dag("diamond", DIAMOND, DIAMOND_EDGES)
+    futures = [connection.call_dag(dag, {}) for dag in ("chain", "diamond") for _ in range(N)]
+    count = connection.get_function("count")
+    assert count is not None
+    futures += [count() for _ in range(N)]
+    assert {future.get(10) for future in futures} == {0, 1, 2}
+    for dag in ("chain", "diamond"):
+        connection.call_dag(dag, {}, direct_response=True)
+    return connection
+
+
+DIAMOND = [(step, "count") for step in ("top", "left", "right", "bottom")]
+DIAMOND_EDGES = [("top", "left"), ("top", "right"), ("left", "bottom"), ("right", "bottom")]
+
+
+def chain_of(function: str, length: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    names = [f"s{number}" for number in range(length)]
+    return [(name, function) for name in names], list(itertools.pairwise(names))
+
+
+def test_lone_function_with_a_direct_response(
+    recorded: tuple[CloudburstConnection, Recorder],
+) -> None:
+    incr = recorded[0].get_function("incr")
+    assert incr is not None
+    direct = incr.options(direct_response=True)
+    assert direct(1) == 2
+
+    (call, start, result, finished) = messages_of(recorded, lambda: direct(1))
+
+    client, executor = call.sender, start.receiver
+    assert [type(sent.message) for sent in (call, start)] == [Call, Start]
+    assert (call.receiver, start.sender) == ("scheduler", "scheduler")
+    # The last two leave the executor one after the other, for different processes.
+    rest = {type(sent.message): sent for sent in (result, finished)}
+    assert rest[Result].receiver == f"c-{client}"
+    assert rest[Finished][:2] == (executor, "scheduler")
+
+
+def test_many_calls_of_a_lone_function(recorded: tuple[CloudburstConnection, Recorder]) -> None:
+    incr = recorded[0].get_function("incr")
+    assert incr is not None
+    direct = incr.options(direct_response=True)
+
+    found = messages_of(recorded, lambda: [direct(n) for n in range(N)])
+
+    assert kinds(found) == {"Call": N, "Start": N, "Result": N, "Finished": N}
+
+
+def test_fused_chain_of_a_hundred_costs_what_one_function_costs(
+    recorded: tuple[CloudburstConnection, Recorder],
+) -> None:
+    connection, _ = recorded
+    connection.register_dag("chain", *chain_of("incr", 100))
+
+    def run() -> None:
+        for n in range(N):
+            assert connection.call_dag("chain", {"s0": n}, direct_response=True) == n + 100
+
+    run()
+    assert kinds(messages_of(recorded, run)) == {"Call": N, "Start": N, "Result": N, "Finished": N}
+
+
+def test_diamond_sends_one_trigger_for_each_edge_that_crosses_executors(
+    recorded: tuple[CloudburstConnection, Recorder],
+) -> None:
+    connection, _ = recorded
+
+    def branch(_: object, *upstream: Any) -> tuple[Any, ...]:
+        end = time.perf_counter() + 0.002
+        while time.perf_counter() < end:
+            pass
+        return (os.getpid(), *upstream)
+
+    connection.register(branch, "branch")
+    steps = [(step, "branch") for step, _ in DIAMOND]
+    connection.register_dag("diamond", steps, DIAMOND_EDGES)
+
+    def run() -> None:
+        value = connection.call_dag("diamond", {}, direct_response=True)
+        bottom, (left, (top,)), (right, (same_top,)) = value
+        assert top == same_top
+        crossed.append(
+            sum(
+                a != b
+                for a, b in zip((top, top, left, right), (left, right, bottom, bottom), strict=True)
+            )
+        )
+
+    crossed: list[int] = []
+    for number in range(10):
+        counts = kinds(messages_of(recorded, run))
+        assert counts["Trigger"] == crossed[number] <= 2
+        # One report of each executor that takes part.
+        assert counts["Finished"] == (2 if crossed[number] else 1)
+        assert (counts["Call"], counts["Start"], counts["Result"]) == (1, 1, 1)
+    assert 2 in crossed
+
+
+def test_stored_call_is_accepted_and_answered(
+    recorded: tuple[CloudburstConnection, Recorder],
+) -> None:
+    incr = recorded[0].get_function("incr")
+    assert incr is not None
+
+    found = kinds(messages_of(recorded, lambda: [incr(n).get(10) for n in range(N)]))
+
+    # Who has the result already does not need to be told that the call was accepted.
+    assert found.pop("Accepted", 0) <= N
+    assert found == {"Call": N, "Start": N, "Result": N, "Finished": N}
+
+
+def test_idle_cluster_sends_nothing_but_heartbeats(
+    recorded: tuple[CloudburstConnection, Recorder],
+) -> None:
+    connection, recorder = recorded
+    settle(connection)
+    start = len(recorder.log)
+
+    def beats() -> int:
+        return sum(isinstance(sent.message, Heartbeat) for sent in recorder.log[start:])
+
+    wait_until(lambda: beats() >= 2, "the host beats twice")
+    assert {type(sent.message) for sent in recorder.log[start:]} == {Heartbeat}
+
+
+def test_direct_responses_use_no_store_at_all(
+    warm: CloudburstConnection, commands: Commands
+) -> None:
+    count = warm.get_function("count")
+    assert count is not None
+    direct = count.options(direct_response=True)
+
+    def run() -> None:
+        for n in range(N):
+            assert direct(n) == 1
+            assert warm.call_dag("chain", {"s0": n}, direct_response=True) == 1
+            assert warm.call_dag("diamond", {"top": n}, direct_response=True) == 2
+
+    assert commands.of(warm, run) == {}
+
+
+@pytest.mark.parametrize("target", ["function", "chain", "diamond"])
+def test_stored_call_costs_four_commands(
+    warm: CloudburstConnection, commands: Commands, target: str
+) -> None:
+    """SADD and a record as it starts, a commit and SREM as it ends; the rest is inside scripts.
+
+    If the commit comes before the record, one more SREM follows.
+    """
+    count = warm.get_function("count")
+    assert count is not None
+
+    def run() -> None:
+        for _ in range(N):
+            future = count() if target == "function" else warm.call_dag(target, {})
+            future.get(10)
+
+    found = commands.of(warm, run)
+
+    assert found.pop("evalsha") == 2 * N
+    assert found.pop("sadd") == N
+    assert N <= found.pop("srem") <= 2 * N
+    assert found.keys() <= INSIDE_SCRIPTS
+    assert found["set"] == N

@@ -1,0 +1,159 @@
+"""A runner of functions with everything it needs but other processes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from cloudburst.core.dag import Dag, make_steps
+from cloudburst.core.messages import Buffer, RunContext, Start
+from cloudburst.core.plan import FunctionInfo, Plan, compile_dag, compile_function
+from cloudburst.core.wire import pack_context
+from cloudburst.executor.events import Deliver, Done, PlanLoaded, Work
+from cloudburst.executor.functions import Functions
+from cloudburst.executor.post import PostOffice
+from cloudburst.executor.runner import Runner
+from cloudburst.executor.state import ExecutorState
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import KeyValueStore, Put
+from cloudburst.kvs.memory import MemoryStore
+from cloudburst.kvs.objects import write_objects
+from cloudburst.serialization import failure_in, join, pack, pack_function, unpack
+from cloudburst.transport import Context, Peers
+
+ADDRESS = "ipc:///nowhere/e-1"
+
+
+class Given(NamedTuple):
+    """A step's own arguments."""
+
+    positional: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+
+def given(*positional: Any, **keywords: Any) -> Given:
+    return Given(positional, keywords)
+
+
+class Stage:
+    """One executor without its sockets: state and runner, and a store in memory."""
+
+    def __init__(self, *, idle: float = 600.0, store: KeyValueStore | None = None) -> None:
+        self.memory = MemoryStore()
+        self.store = store or self.memory
+        self.state = ExecutorState(ADDRESS)
+        self.functions = Functions(self.store, idle)
+        self.post = PostOffice(ADDRESS, Peers(Context()), self.store, lambda _: None)
+        self.runner = Runner("e-1", ADDRESS, self.store, self.post, self.functions)
+        self.infos: dict[str, FunctionInfo] = {}
+        self.numbers = itertools.count(1)
+
+    def register(self, **functions: object) -> None:
+        """Register functions under their names."""
+        for name, function in functions.items():
+            code = pack_function(function, name)
+            self.memory.execute([Put(keys.code_key(code.version), code.blob)])
+            self.infos[name] = FunctionInfo(name, code.version, code.is_class)
+
+    def put(self, **items: Any) -> None:
+        write_objects(self.memory, items)
+
+    def dag(self, edges: str, *, name: str = "dag", **functions: str) -> Plan:
+        """The plan of a DAG, ``"a>c b>c"``.
+
+        Args:
+            edges: pairs of steps; or one step alone.
+            name: the DAG's name.
+            functions: of each step, its function, if that is not named alike.
+        """
+        pairs = [(source, sink) for source, _, sink in (e.partition(">") for e in edges.split())]
+        names = dict.fromkeys(end for pair in pairs for end in pair if end)
+        steps = make_steps([(step, functions.get(step, step)) for step in names])
+        connections = tuple(pair for pair in pairs if pair[1])
+        return compile_dag(Dag(name, steps, connections), self.infos)
+
+    def lone(self, name: str) -> Plan:
+        """The plan of a call of a function by itself."""
+        return compile_function(self.infos[name])
+
+    def call(self, function: object, *positional: Any, **keywords: Any) -> Any:
+        """Register a function as ``f`` and call it; what it returns, or raises at its caller."""
+        self.register(f=function)
+        return self.run(self.lone("f"), f=given(*positional, **keywords))
+
+    def run(self, plan: Plan, *, timeout: float = 0.0, **own: Given) -> Any:
+        """Run a plan; what it returns, or raises at its caller."""
+        return outcome(self.last(plan, timeout=timeout, **own))
+
+    def failure(self, plan: Plan, *, timeout: float = 0.0, **own: Given) -> BaseException:
+        """Run a plan that is to fail; what its caller sees."""
+        end = self.last(plan, timeout=timeout, **own)
+        assert end.failed
+        failure = failure_in(unpack(end.frames))
+        assert failure is not None
+        return failure.exception()
+
+    def last(self, plan: Plan, *, timeout: float = 0.0, **own: Given) -> Deliver:
+        """Run a plan; how it ends."""
+        self.start(plan, timeout=timeout, **own)
+        while True:
+            for command in self.state.handle(self.next()):
+                if isinstance(command, Deliver):
+                    return command
+
+    def start(self, plan: Plan, *, timeout: float = 0.0, **own: Given) -> None:
+        """Send a run of a plan to the executor."""
+        spec: list[tuple[int, str, int]] = []
+        frames: list[Buffer] = []
+        for step, keyword, value in _listed(own):
+            packed = pack(value).frames
+            spec.append((plan.step_index[step], keyword, len(packed)))
+            frames += [bytes(frame) for frame in packed]
+        context = RunContext(
+            plan=plan.id,
+            executors=(ADDRESS,),
+            places=(0,) * len(plan.segments),
+            given=tuple(plan.step_index[step] for step in own),
+            client="client",
+            reply_to="",
+            store=True,
+            output_key="",
+            timeout=timeout,
+            ttl=60.0,
+        )
+        self.state.handle(PlanLoaded(plan))
+        run_id = f"run-{next(self.numbers)}"
+        self.state.handle(Start(run_id, 1, pack_context(context), tuple(spec), frames))
+
+    def work(self) -> Work:
+        """Take out the segment that is to run next."""
+        work = self.state.next_work()
+        assert work is not None
+        return work
+
+    def next(self) -> Done:
+        """Run the next segment."""
+        return self.runner.run(self.work())
+
+    def keep_failure(self, key: str, end: Deliver) -> None:
+        """Store the end of a run as its result."""
+        self.memory.execute([Put(keys.object_key(key), join(end.frames))])
+
+
+def outcome(end: Deliver) -> Any:
+    """What the caller of a run gets."""
+    value = unpack(end.frames)
+    failure = failure_in(value)
+    assert end.failed == (failure is not None)
+    if failure is not None:
+        raise failure.exception()
+    return value
+
+
+def _listed(own: Mapping[str, Given]) -> list[tuple[str, str, Any]]:
+    return [
+        (step, keyword, value)
+        for step, (positional, keywords) in own.items()
+        for keyword, value in [*(("", value) for value in positional), *keywords.items()]
+    ]

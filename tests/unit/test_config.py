@@ -1,0 +1,86 @@
+"""What processes are told at their start, and how it travels there."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cloudburst.config import (
+    ExecutorConfig,
+    HostConfig,
+    LocalConfig,
+    SchedulerConfig,
+    default_executors,
+    run_root,
+    usable_cores,
+)
+from cloudburst.errors import UsageError
+
+CONFIGS = [
+    SchedulerConfig(address="tcp://0.0.0.0:7480", kvs_url="redis://kvs"),
+    HostConfig(scheduler="ipc:///s", kvs_url="unix:///k", bind="ipc:///d", executors=3),
+    ExecutorConfig("e-1", "host", "ipc:///s", "unix:///k", "ipc:///d"),
+    LocalConfig(directory="/run/dir with spaces/é", executors=2, shared=True),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_a_configuration_travels_as_one_line(config: SchedulerConfig) -> None:
+    line = config.to_json()
+
+    assert "\n" not in line
+    assert type(config).from_json(line) == config
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_a_configuration_does_not_change(config: SchedulerConfig) -> None:
+    with pytest.raises(AttributeError):
+        config.kvs_url = "other"  # type: ignore[misc]
+
+
+def test_fields_that_are_not_given_have_their_defaults() -> None:
+    config = SchedulerConfig.from_json('{"address": "ipc:///a", "kvs_url": "redis://b"}')
+
+    assert (config.max_waiting, config.host_timeout, config.result_ttl) == (10_000, 3.0, 86_400.0)
+
+
+@pytest.mark.parametrize("text", ["", "{", "not json", '{"address": }'])
+def test_text_that_is_not_json(text: str) -> None:
+    with pytest.raises(UsageError, match="not JSON"):
+        SchedulerConfig.from_json(text)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "5", '"text"', '["address"]'])
+def test_json_that_is_not_an_object(text: str) -> None:
+    with pytest.raises(UsageError, match="is a JSON object, not"):
+        SchedulerConfig.from_json(text)
+
+
+def test_unknown_fields_are_named() -> None:
+    text = json.dumps({"address": "a", "kvs_url": "k", "adress": "b", "x": 1})
+
+    with pytest.raises(UsageError, match="SchedulerConfig has no adress, x"):
+        SchedulerConfig.from_json(text)
+
+
+def test_missing_fields_are_named() -> None:
+    with pytest.raises(UsageError, match="HostConfig needs bind, executors, kvs_url"):
+        HostConfig.from_json('{"scheduler": "ipc:///s"}')
+
+
+def test_there_are_at_least_two_executors() -> None:
+    assert default_executors() == max(2, usable_cores())
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+
+
+def test_the_folder_of_clusters_can_be_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOUDBURST_RUN_DIR", "/elsewhere")
+    assert run_root() == Path("/elsewhere")
+
+    monkeypatch.setenv("CLOUDBURST_RUN_DIR", "")
+    assert run_root().name == f"cloudburst-{os.getuid()}"
+    monkeypatch.delenv("CLOUDBURST_RUN_DIR")
+    assert run_root().name == f"cloudburst-{os.getuid()}"

@@ -1,0 +1,215 @@
+"""What a running function can ask of its first argument."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+from running import ADDRESS, Stage, given
+
+from cloudburst.errors import InvalidName, KVSUnavailable, SerializationError, UsageError
+from cloudburst.executor.library import UserLibrary
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import Put
+from cloudburst.kvs.objects import read_objects
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+@pytest.fixture
+def library(stage: Stage) -> UserLibrary:
+    library = UserLibrary(stage.store, stage.post, "run-7", 2, ADDRESS)
+    library.step = "train"
+    return library
+
+
+# state
+
+
+def test_what_is_put_is_there_for_everyone(stage: Stage, library: UserLibrary) -> None:
+    library.put("key", [1, 2])
+
+    assert library.get("key") == [1, 2]
+    assert read_objects(stage.store, ["key"]) == {"key": [1, 2]}
+
+
+def test_a_missing_key_is_none_or_what_stands_for_it(library: UserLibrary) -> None:
+    library.put("none", None)
+
+    assert library.get("missing") is None
+    assert library.get("missing", default="nothing") == "nothing"
+    assert library.get("none", default="nothing") is None
+
+
+def test_several_keys_are_a_dict(library: UserLibrary) -> None:
+    library.put({"a": 1, "b": 2})
+
+    assert library.get(["a", "b", "c"], default=0) == {"a": 1, "b": 2, "c": 0}
+    assert library.get(key for key in "ab") == {"a": 1, "b": 2}
+    assert library.get(("a",)) == {"a": 1}
+    assert library.get([]) == {}
+
+
+def test_several_values_are_put_by_a_mapping_or_two_lists(library: UserLibrary) -> None:
+    library.put({"a": 1, "b": [2]})
+    library.put(["c", "d"], [(3,), None])
+    library.put({})
+
+    assert library.get(["a", "b", "c", "d"], 0) == {"a": 1, "b": [2], "c": (3,), "d": None}
+
+
+def test_a_list_of_keys_needs_as_many_values(library: UserLibrary) -> None:
+    with pytest.raises(UsageError, match="2 keys, but 1 values"):
+        library.put(["a", "b"], [1])
+    assert library.get("a") is None
+
+
+def test_nothing_is_put_if_one_value_cannot_be_pickled(library: UserLibrary) -> None:
+    with pytest.raises(SerializationError, match=r"value of 'b'.*generator"):
+        library.put({"a": 1, "b": (n for n in "x")})
+
+    assert library.get("a") is None
+
+
+@pytest.mark.parametrize("key", ["", "k" * 1001, 5, b"key", None])
+def test_a_key_is_a_string_of_reasonable_length(library: UserLibrary, key: Any) -> None:
+    with pytest.raises((InvalidName, TypeError)):
+        library.get(key if isinstance(key, str) else [key])
+    with pytest.raises((InvalidName, TypeError)):
+        library.put({key: 1})
+    with pytest.raises((InvalidName, TypeError)):
+        library.delete(key)
+
+
+def test_keys_are_any_text(library: UserLibrary) -> None:
+    for key in ("a key", "ключ", "{braces}", "new\nline", "k" * 1000):
+        library.put(key, key)
+        assert library.get(key) == key
+
+
+def test_what_is_read_is_a_copy_of_its_own(library: UserLibrary) -> None:
+    library.put({"list": [1], "array": np.zeros(10_000)})
+    library.get("list").append(2)
+    array = library.get("array")
+    array += 1
+
+    assert library.get("list") == [1]
+    assert library.get("array").sum() == 0
+
+
+def test_what_was_put_does_not_change_with_the_original(library: UserLibrary) -> None:
+    array = np.zeros(10_000)
+    library.put("array", array)
+    array += 1
+
+    assert library.get("array").sum() == 0
+
+
+def test_delete_says_whether_there_was_something(library: UserLibrary) -> None:
+    library.put("key", 1)
+
+    assert library.delete("key") is True
+    assert library.delete("key") is False
+    assert library.get("key") is None
+
+
+def test_reading_the_result_of_a_failed_run_raises_its_error(stage: Stage) -> None:
+    stage.register(fail=lambda _: 1 / 0)
+    stage.keep_failure("failed", stage.last(stage.lone("fail")))
+
+    with pytest.raises(ZeroDivisionError):
+        stage.call(lambda library: library.get("failed"))
+    with pytest.raises(ZeroDivisionError):
+        stage.call(lambda library: library.get(["failed"]))
+
+
+def test_reading_what_is_none_of_ours(stage: Stage, library: UserLibrary) -> None:
+    stage.store.execute([Put(keys.object_key("foreign"), b"{}")])
+
+    with pytest.raises(SerializationError):
+        library.get("foreign")
+
+
+def test_the_errors_of_the_store_are_raised(stage: Stage) -> None:
+    class Refusing:
+        def execute(self, operations: object) -> list[Any]:
+            raise KVSUnavailable("not now")
+
+        def close(self) -> None: ...
+
+    library = UserLibrary(Refusing(), stage.post, "run", 1, ADDRESS)
+    for use in (lambda: library.get("k"), lambda: library.put("k", 1), lambda: library.delete("k")):
+        with pytest.raises(KVSUnavailable):
+            use()
+
+
+def test_the_names_of_old_programs_work(library: UserLibrary) -> None:
+    library.put_object("key", 1)
+
+    assert library.get_object("key") == 1
+    assert library.getid() == library.get_id()
+
+
+# messages and the rest
+
+
+def test_an_id_names_the_attempt_at_the_step_and_where_it_runs(library: UserLibrary) -> None:
+    assert library.get_id() == f"run-7/2/train@{ADDRESS}"
+    assert "train" in repr(library)
+    assert "run-7" in repr(library)
+
+
+def test_a_step_may_send_messages_to_itself(stage: Stage) -> None:
+    def talk(library: UserLibrary) -> Any:
+        me = library.get_id()
+        library.send(me, {"n": 1})
+        library.send(me, [2])
+        return me, library.recv(), library.recv()
+
+    me, messages, later = stage.call(talk)
+    assert messages == [(me, {"n": 1}), (me, [2])]
+    assert later == []
+
+
+def test_a_message_does_not_change_with_the_senders_value(stage: Stage) -> None:
+    def talk(library: UserLibrary) -> Any:
+        array = np.zeros(10_000)
+        library.send(library.get_id(), array)
+        array += 1
+        ((_, received),) = library.recv()
+        return received.sum()
+
+    assert stage.call(talk) == 0
+
+
+@pytest.mark.parametrize("recipient", ["", "somebody", 5, None])
+def test_a_recipient_is_an_id(library: UserLibrary, recipient: Any) -> None:
+    with pytest.raises(UsageError, match="not what get_id"):
+        library.send(recipient, 1)
+
+
+def test_a_message_that_cannot_be_pickled(library: UserLibrary) -> None:
+    with pytest.raises(SerializationError, match="the message"):
+        library.send(library.get_id(), (n for n in "x"))
+
+
+def test_log_lines_are_marked(library: UserLibrary, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "cloudburst.user")
+    library.log("epoch %d of %d", 1, 10)
+    library.log("100% done")
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "[train run-7] epoch 1 of 10",
+        "[train run-7] 100% done",
+    ]
+
+
+def test_a_library_has_no_room_for_anything_else(stage: Stage) -> None:
+    stage.register(keep=lambda library: setattr(library, "mine", 1))
+
+    assert type(stage.failure(stage.lone("keep"), keep=given())) is AttributeError

@@ -1,0 +1,202 @@
+"""References among arguments: resolved where they arrive, waited for, and failing like runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from running import Stage, given
+
+from cloudburst.errors import FunctionError, KeyNotFound, KVSUnavailable, SerializationError
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import Append, Operation, Put
+from cloudburst.kvs.memory import MemoryStore
+from cloudburst.serialization import CloudburstReference as Ref
+from cloudburst.serialization import failure_in, join, pack, unpack
+
+
+@pytest.fixture
+def stage() -> Stage:
+    stage = Stage()
+    stage.register(same=lambda _, *values, **keywords: (*values, *keywords.items()))
+    stage.put(a=1, b=[2], c=None)
+    return stage
+
+
+def test_a_reference_is_replaced_by_what_is_stored(stage: Stage) -> None:
+    plan = stage.lone("same")
+
+    assert stage.run(plan, same=given(Ref("a"), Ref("b"), k=Ref("c"))) == (1, [2], ("k", None))
+
+
+def test_references_inside_containers_are_replaced_too(stage: Stage) -> None:
+    nested = [Ref("a"), (Ref("b"), {"key": [Ref("a")]}), "text"]
+
+    assert stage.call(lambda _, value: value, nested) == [1, ([2], {"key": [1]}), "text"]
+
+
+def test_references_elsewhere_stay_references(stage: Stage) -> None:
+    kept = stage.call(lambda _, value: list(value), frozenset([Ref("a")]))
+
+    assert kept == [Ref("a")]
+
+
+def test_a_reference_may_name_the_stored_bytes(stage: Stage) -> None:
+    blob = join(pack([1, 2]).frames)
+    stage.memory.execute([Put(keys.object_key("raw"), blob)])
+
+    got = stage.call(lambda _, raw, value: (raw, value), Ref("raw", deserialize=False), Ref("raw"))
+    assert got == (blob, [1, 2])
+
+
+def test_the_stored_bytes_of_a_large_value_can_be_passed_on(stage: Stage) -> None:
+    blob = bytes(join([bytes(frame) for frame in pack(np.zeros(10_000)).frames]))
+    stage.memory.execute([Put(keys.object_key("raw"), blob)])
+    views = Stage(store=Views(stage.memory))
+    views.memory = stage.memory
+
+    kind, raw = views.call(lambda _, raw: (type(raw), raw), Ref("raw", deserialize=False))
+    assert (kind, raw) == (bytes, blob)
+
+
+class Views:
+    """A store that answers with views of its memory, as stores do for large values."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+
+    def execute(self, operations: Sequence[Operation]) -> list[Any]:
+        answers = self.store.execute(operations)
+        return [memoryview(a) if isinstance(a, bytes) else a for a in answers]
+
+    def close(self) -> None: ...
+
+
+def test_arrays_behind_references_are_the_functions_to_change(stage: Stage) -> None:
+    stage.put(array=np.zeros(10_000))
+
+    def change(_: object, array: Any) -> float:
+        array += 1
+        return float(array.sum())
+
+    assert stage.call(change, Ref("array")) == 10_000
+    assert stage.call(change, Ref("array")) == 10_000  # what is stored has not changed
+
+
+def test_references_of_one_argument_are_read_together() -> None:
+    counting = Counting()
+    stage = Stage(store=counting)
+    stage.memory = counting
+    stage.put(a=1, b=2)
+    stage.register(same=lambda _, values: values)
+    stage.run(stage.lone("same"), same=given([]))
+    counting.calls = 0
+
+    assert stage.run(stage.lone("same"), same=given([Ref("a"), Ref("b"), Ref("a")])) == [1, 2, 1]
+    assert counting.calls == 1
+
+
+class Counting(MemoryStore):
+    """Knows how often it was asked."""
+
+    calls = 0
+
+    def execute(self, operations: Any) -> list[Any]:
+        self.calls += 1
+        return super().execute(operations)
+
+
+# keys that are not there
+
+
+def test_a_key_that_does_not_appear_within_the_timeout_is_an_error(stage: Stage) -> None:
+    began = time.monotonic()
+    error = stage.failure(
+        stage.lone("same"), timeout=0.05, same=given([Ref("a"), Ref("x"), Ref("y")])
+    )
+
+    assert type(error) is KeyNotFound
+    assert str(error) == "nothing was stored under 'x', 'y' within 0.05 seconds"
+    assert 0.05 <= time.monotonic() - began < 5.0
+
+
+def test_without_a_timeout_it_is_looked_for_once(stage: Stage) -> None:
+    assert type(stage.failure(stage.lone("same"), same=given(Ref("x")))) is KeyNotFound
+
+
+def test_a_key_that_appears_in_time_is_waited_for(stage: Stage) -> None:
+    late = threading.Timer(0.02, lambda: stage.put(late="here"))
+    late.start()
+    try:
+        assert stage.run(stage.lone("same"), timeout=30.0, same=given(Ref("late"))) == ("here",)
+    finally:
+        late.join()
+
+
+def test_a_stored_none_is_there(stage: Stage) -> None:
+    assert stage.run(stage.lone("same"), same=given(Ref("c"))) == (None,)
+
+
+# runs that failed
+
+
+def test_a_reference_to_a_failed_run_fails_with_its_error(stage: Stage) -> None:
+    stage.register(fail=lambda _: {"a": 1}["b"])
+    stage.keep_failure("failed", stage.last(stage.lone("fail")))
+
+    error = stage.failure(stage.lone("same"), same=given([1, Ref("failed")]))
+    assert type(error) is KeyError
+    cause = error.__cause__
+    assert isinstance(cause, FunctionError)
+    assert (cause.step, cause.run_id) == ("fail", "run-1")  # its own, not that of this run
+
+
+def test_the_bytes_of_a_failed_run_can_be_had(stage: Stage) -> None:
+    stage.register(fail=lambda _: {"a": 1}["b"])
+    stage.keep_failure("failed", stage.last(stage.lone("fail")))
+
+    assert stage.call(lambda _, raw: type(raw), Ref("failed", deserialize=False)) is bytes
+
+
+# what goes wrong
+
+
+def test_a_stored_value_that_is_none_of_ours(stage: Stage) -> None:
+    stage.memory.execute([Put(keys.object_key("foreign"), b"written by somebody else")])
+
+    assert type(stage.failure(stage.lone("same"), same=given(Ref("foreign")))) is (
+        SerializationError
+    )
+
+
+def test_references_nested_too_deeply(stage: Stage) -> None:
+    nested: Any = Ref("a")
+    for _ in range(400):
+        nested = [nested]
+    stage.start(stage.lone("same"), same=given(nested))
+
+    done = deep_down(300, stage.next)
+    assert done.failed
+    failure = failure_in(unpack(done.value))
+    assert failure is not None
+    assert type(failure.exception()) is SerializationError
+    assert "nested too deeply" in str(failure.exception())
+
+
+def deep_down(frames: int, function: Callable[[], Any]) -> Any:
+    """What the function returns when it is called with so many frames on the stack."""
+    return deep_down(frames - 1, function) if frames else function()
+
+
+def test_a_store_that_refuses(stage: Stage) -> None:
+    stage.memory.execute([_append("list")])
+
+    assert type(stage.failure(stage.lone("same"), same=given(Ref("list")))) is KVSUnavailable
+
+
+def _append(name: str) -> Operation:
+    return Append(keys.object_key(name), b"item", 60.0)
