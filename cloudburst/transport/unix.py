@@ -58,11 +58,11 @@ class _UnixSource(Source, Generic[_Given]):
     def _read(self, fd: int) -> None:
         """Read from a connection that is readable."""
 
-    def _forget(self, stream: Stream, linger: float) -> None:
+    def _forget(self, stream: Stream) -> None:
         self.ready.discard(stream.fd)
         if self.watch is not None:
             self.watch.discard(stream.fd, self)
-        stream.close(linger)
+        stream.close(0.0)
 
 
 class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
@@ -206,7 +206,7 @@ class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
         del self._streams[stream.fd]
         if self._peers.get(stream.peer) is stream:
             del self._peers[stream.peer]
-        self._forget(stream, 0.0)
+        self._forget(stream)
 
 
 class UnixOutlet(_UnixSource[list[Buffer]], Outlet):
@@ -329,7 +329,7 @@ class UnixOutlet(_UnixSource[list[Buffer]], Outlet):
         self._stream = None
         if self.watch is not None:
             self.watch.restless.add(self)
-        self._forget(stream, 0.0)
+        self._forget(stream)
 
 
 def _connected(path: str) -> socket.socket:

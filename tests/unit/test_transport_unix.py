@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fresh_interpreter import in_fresh_interpreter
 from sockets import PATIENCE, answers, heard, short_folder, wait_until
 from transporting import MEGABYTE, overflow_threads
 
@@ -349,3 +350,18 @@ def test_a_small_message_is_one_piece_for_the_kernel(context: Context, inbox: In
 
     assert looks == 1
     assert found == [("ann", [b"header", b"payload", b""])]
+
+
+def test_on_one_machine_zeromq_is_not_even_loaded(folder: str) -> None:
+    code = f"""
+from cloudburst.transport import Context, Peers, Poller
+context = Context()
+inbox = context.bind("ipc://{folder}/s")
+poller = Poller(inbox)
+assert Peers(context).send(inbox.address, [b"hello"])
+poller.wait(5)
+assert [frames for _, frames in inbox.messages()] == [[b"hello"]]
+context.close()
+assert not [name for name in sys.modules if name.partition(".")[0] == "zmq"]
+"""
+    assert in_fresh_interpreter(code) == b""
