@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from types import GeneratorType
 from typing import Any
 
 from cloudburst.core.messages import Buffer, Frames
@@ -91,6 +92,8 @@ class Runner:
                 values, keywords = self._with_own_arguments(work, number, values)
             library.step = step.name
             values = [self._call(plan.dag, step, library, values, keywords)]
+            if type(values[0]) is GeneratorType:
+                raise self._failed(work.run_id, step, _no_generators(step))
             if step.is_class and plan.dag and not isinstance(values[0], _IMMUTABLE):
                 values = [self._severed(work, step, values[0])]
         if work.segment in work.route.keep_local:
@@ -195,6 +198,14 @@ class Runner:
         if failure_in(value) is not None:
             raise _StepFailed(frames)
         return value
+
+
+def _no_generators(step: PlanStep) -> SerializationError:
+    # It could be handed on in memory, but only where the next step happens to run here, too.
+    return SerializationError(
+        f"the result of {step.name!r} cannot be pickled: it is a generator. "
+        "Pass a list of its items."
+    )
 
 
 def _explained(

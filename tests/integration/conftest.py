@@ -56,9 +56,12 @@ def leaves_nothing(run_dir: Path) -> Iterator[None]:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    """Two executors, for all tests that leave them as they found them."""
+    """Two executors for the tests of one file that leave them as they found them.
+
+    Not for longer: other files look at all the processes there are.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="cb-", dir="/tmp") as directory,
         pytest.MonkeyPatch.context() as patch,

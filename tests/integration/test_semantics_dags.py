@@ -23,7 +23,7 @@ BAD_DAGS = [
     (["one", "two", "three"], [("one", "two"), ("one", "three")], "'two', 'three' have no step"),
     (["one", "two"], [], "'one', 'two' have no step after them"),
     (["one", "one"], [("one", "one")], "step 'one' is listed twice"),
-    ("one", [], "not the string 'one'"),
+    ("one", [], "is a list of names, not 'one'"),
     ([1], [], "a step is a function's name or a (step, function) pair, not 1"),
     ([("s", "one", "x")], [], "a step is a function's name or a (step, function) pair"),
     (["one", "two"], ["one"], "a connection is a pair of step names, not 'one'"),

@@ -240,6 +240,19 @@ def test_result_that_cannot_be_pickled(
     assert raised.value.__cause__.step == "f"
 
 
+def test_generator_is_refused_wherever_the_next_step_runs(ours: CloudburstConnection) -> None:
+    ours.register(lambda _, n: (i for i in range(n)), "items")
+    ours.register(lambda _, *items: [list(each) for each in items], "lists")
+    ours.register_dag("chain", ["items", "lists"], [("items", "lists")])
+    steps: list[Any] = [("a", "items"), ("b", "items"), "lists"]
+    ours.register_dag("join", steps, [("a", "lists"), ("b", "lists")])
+
+    for _ in range(5):
+        for dag, arguments in (("chain", {"items": 2}), ("join", {"a": 2, "b": 2})):
+            with pytest.raises(SerializationError, match="it is a generator"):
+                ours.call_dag(dag, arguments).get(SOON)
+
+
 @pytest.mark.parametrize("args", [(), (1, 2)])
 def test_wrong_number_of_arguments(ours: CloudburstConnection, args: tuple[int, ...]) -> None:
     with pytest.raises(TypeError, match="step 'incr' cannot be called like this") as raised:
