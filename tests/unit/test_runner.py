@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -90,15 +91,21 @@ def test_time_is_taken(stage: Stage) -> None:
 
 
 def test_within_a_chain_a_value_is_handed_over_as_it_is(stage: Stage) -> None:
-    unpicklable = (number for number in range(3))
-    stage.register(make=lambda _: (number for number in range(3)), sum=lambda _, items: sum(items))
+    """A lock, which no pickle can carry, arrives locked."""
 
-    assert stage.run(stage.dag("make>sum")) == sum(unpicklable)
+    def make(_: UserLibrary) -> Any:
+        lock = threading.Lock()
+        lock.acquire()
+        return lock
+
+    stage.register(make=make, look=lambda _, lock: lock.locked())
+
+    assert stage.run(stage.dag("make>look")) is True
 
 
 def test_to_its_only_reader_on_the_same_executor_too(stage: Stage) -> None:
-    stage.register(make=lambda _: (n for n in range(3)), sum=lambda _, a, b: sum(a) + sum(b))
-    stage.start(stage.dag("x>sum y>sum", x="make", y="make"))
+    stage.register(make=lambda _: threading.Lock(), use=lambda _, a, b: a is not b)
+    stage.start(stage.dag("x>use y>use", x="make", y="make"))
 
     done = stage.next()
     assert isinstance(done.value, Local)
@@ -229,7 +236,7 @@ def test_a_result_that_cannot_be_pickled_fails_its_step(
 
 
 def test_what_cannot_be_pickled_is_named(stage: Stage) -> None:
-    with pytest.raises(SerializationError, match=r"the result of the function.*generator"):
+    with pytest.raises(SerializationError, match=r"the result of 'f' cannot be pickled.*generator"):
         stage.call(lambda _: (number for number in range(3)))
 
 
