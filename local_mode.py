@@ -31,7 +31,12 @@ class Expensive:
 def demo(flags: argparse.Namespace) -> None:
     """Show a function, a DAG and a class on a cluster of the demo's own."""
     with (
-        LocalCluster(flags.executors, kvs=flags.kvs, data_dir=flags.data_dir) as cluster,
+        LocalCluster(
+            flags.executors,
+            kvs=flags.kvs,
+            data_dir=flags.data_dir,
+            appendfsync=flags.appendfsync,
+        ) as cluster,
         cluster.connect() as cloudburst,
     ):
         cloud_incr = cloudburst.register(lambda _, a: a + 1, "incr")
@@ -62,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_cluster_flags(parser)
     parser.add_argument("--demo", action="store_true", help="show what it does, and end")
     flags = parser.parse_args(arguments)
-    configure_logging("local_mode")
     try:
+        configure_logging("local_mode")
         (demo if flags.demo else up)(flags)
     except CloudburstError as error:
         logging.getLogger(__name__).critical("%s", error)

@@ -18,12 +18,11 @@ from cloudburst.core.messages import (
     Call,
     ExecutorReady,
     Finished,
-    RegisterDag,
-    RegisterFunction,
     RunState,
     Start,
     Welcome,
 )
+from cloudburst.core.requests import RegisterDag, RegisterFunction
 from cloudburst.scheduler.events import Command, Event, Received, Send, Write, Written
 from cloudburst.scheduler.state import SchedulerState
 
@@ -48,7 +47,7 @@ def scheduler(executors: int) -> SchedulerState:
                 state.handle(Written(command.token, [None] * len(command.operations)), 0.0)
     for number in range(executors):
         name = f"executor-{number}"
-        ready = ExecutorReady(PROTOCOL, name, "host", f"ipc:///run/{name}", number)
+        ready = ExecutorReady(PROTOCOL, name, "host", f"ipc:///run/{name}", number, ())
         state.handle(Received(name, ready), 0.0)
     return state
 

@@ -24,17 +24,9 @@ from benchmarks.relay import Relay, Sizes
 from benchmarks.report import as_json, cpu_lines, host, host_lines, ratios, summaries, table
 from cloudburst import CloudburstConnection, LocalCluster
 from cloudburst.core.ids import new_id
-from cloudburst.core.messages import (
-    PROTOCOL,
-    Call,
-    ExecutorReady,
-    Message,
-    RegisterDag,
-    RegisterFunction,
-    Result,
-    Start,
-    Welcome,
-)
+from cloudburst.core.messages import PROTOCOL, Call, ExecutorReady, Message, Result, Start, Welcome
+from cloudburst.core.options import NOTHING_SAID
+from cloudburst.core.requests import RegisterDag, RegisterFunction
 from cloudburst.core.wire import encode
 from cloudburst.scheduler.events import Command, Received, Send, Write, Written
 from cloudburst.scheduler.state import SchedulerState
@@ -115,11 +107,12 @@ def message_sizes(cloud: CloudburstConnection) -> list[Sizes]:
         reply_to=f"{directory}/{client}",
         store=False,
         output_key="",
-        timeout=10.0,
+        patience=10.0,
+        options=NOTHING_SAID,
         frames=pack(TYPICAL).frames,
     )
     start = _start_of(call, client, executor, f"{directory}/{executor}")
-    result = Result(call.run_id, failed=False, frames=pack(composed(TYPICAL)).frames)
+    result = Result(call.run_id, 1, failed=False, frames=pack(composed(TYPICAL)).frames)
     return [_sizes(message) for message in (call, start, result)]
 
 
@@ -128,9 +121,17 @@ def _start_of(call: Call, client: str, executor: str, address: str) -> Start:
         Welcome(PROTOCOL, "", "", ""), max_waiting=1, host_timeout=1.0, ttl=86400.0
     )
     messages: list[tuple[str, Message]] = [
-        *((client, RegisterFunction(1, name, new_id(), is_class=False)) for name in STEPS),
-        (client, RegisterDag(2, DAG, tuple((s, s) for s in STEPS), (STEPS,), only_check=False)),
-        (executor, ExecutorReady(PROTOCOL, executor, "host", address, 1)),
+        *(
+            (client, RegisterFunction(1, name, new_id(), is_class=False, options=NOTHING_SAID))
+            for name in STEPS
+        ),
+        (
+            client,
+            RegisterDag(
+                2, DAG, tuple((s, s) for s in STEPS), (STEPS,), NOTHING_SAID, only_check=False
+            ),
+        ),
+        (executor, ExecutorReady(PROTOCOL, executor, "host", address, 1, ())),
         (client, call),
     ]
     commands: list[Command] = []

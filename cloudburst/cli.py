@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cloudburst.config import (
+    APPENDFSYNC,
     DEFAULT_PORT,
     ExecutorConfig,
     HostConfig,
     LocalConfig,
     SchedulerConfig,
     default_executors,
+    log_level,
 )
 from cloudburst.errors import CloudburstError, ClusterError, UsageError
 from cloudburst.life import Life
@@ -41,9 +43,9 @@ Config = TypeVar("Config", SchedulerConfig, HostConfig, ExecutorConfig, LocalCon
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code."""
     flags = _parser().parse_args(arguments)
-    configure_logging(flags.role, flags.log_level)
     command: Callable[[argparse.Namespace], None] = flags.command
     try:
+        configure_logging(flags.role, flags.log_level)
         command(flags)
     except (CloudburstError, OSError) as error:
         _log.critical("%s", error)
@@ -57,12 +59,14 @@ def configure_logging(role: str, level: str | None = None) -> None:
     Args:
         role: what this process is.
         level: name of the lowest level shown; by default ``CLOUDBURST_LOG``, or WARNING.
+
+    Raises:
+        UsageError: there is no such level.
     """
     if level:
         os.environ["CLOUDBURST_LOG"] = level  # for the processes that this one starts
-    chosen = os.environ.get("CLOUDBURST_LOG", "WARNING").upper()
     line = f"%(asctime)s cloudburst {role}[%(process)d] %(levelname)s %(message)s"
-    logging.basicConfig(format=line, level=chosen, force=True)
+    logging.basicConfig(format=line, level=log_level(), force=True)
     # What functions log is wanted, whatever is heard of Cloudburst itself.
     logging.getLogger("cloudburst.user").setLevel(logging.INFO)
 
@@ -72,6 +76,12 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--executors", type=int, metavar="N", help="how many executors to run")
     parser.add_argument("--kvs", metavar="URL", help="an external Redis-protocol store")
     parser.add_argument("--data-dir", metavar="DIR", help="where the own store keeps its data")
+    parser.add_argument(
+        "--appendfsync",
+        choices=APPENDFSYNC,
+        default="everysec",
+        help="when that data reaches the disk; default %(default)s",
+    )
 
 
 def up(flags: argparse.Namespace) -> None:
@@ -85,7 +95,11 @@ def up(flags: argparse.Namespace) -> None:
     life = Life()
     try:
         with LocalCluster(
-            flags.executors, kvs=flags.kvs, data_dir=flags.data_dir, shared=True
+            flags.executors,
+            kvs=flags.kvs,
+            data_dir=flags.data_dir,
+            appendfsync=flags.appendfsync,
+            shared=True,
         ) as cluster:
             if not cluster.owned:
                 raise ClusterError(f"your local cluster is running already: {cluster.address}")
@@ -139,8 +153,9 @@ def _zygote(flags: argparse.Namespace, life: Life) -> None:
     from cloudburst.executor import zygote
     from cloudburst.executor.control import Channel
 
+    os.set_inheritable(flags.control_fd, False)  # noqa: FBT003  (positional only)
     channel = Channel(socket.socket(fileno=flags.control_fd))
-    zygote.main(_config(HostConfig, flags), life, channel, _load_executor)
+    zygote.main(_config(HostConfig, flags), life, channel, flags.board_fd, _load_executor)
 
 
 def _load_executor() -> Run:
@@ -226,6 +241,7 @@ def _parser() -> argparse.ArgumentParser:
         # Without help: these two are started by others only.
         child = _add(roles, role)
         child.add_argument("--control-fd", type=int, default=-1, help=argparse.SUPPRESS)
+        child.add_argument("--board-fd", type=int, default=-1, help=argparse.SUPPRESS)
     return parser
 
 
@@ -255,6 +271,7 @@ def _add_host(roles: Any) -> None:
     flag("--bind", metavar="tcp://IP", help="where executors bind: ipc:///directory or tcp://ip")
     flag("--executors", type=int, default=default_executors(), help="default %(default)s")
     flag("--start-method", choices=("fork", "spawn"), help="how executors are started")
+    flag("--drain-timeout", type=float, metavar="S", help="how long runs have to end with it")
 
 
 def _add_executor(roles: Any) -> None:

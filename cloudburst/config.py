@@ -18,6 +18,11 @@ from cloudburst.errors import UsageError
 
 DEFAULT_PORT = 7480
 DAY = 24 * 3600.0
+APPENDFSYNC = ("always", "everysec", "no")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+MAX_EXECUTORS = 10_000
+"""More on one machine can only be a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class HostConfig(_Config):
         executors: how many to keep running.
         start_method: ``fork`` from a warm zygote, or ``spawn`` a fresh interpreter each, where
             forking is not safe.
+        drain_timeout: seconds that runs have to end once a signal asked the host to.
     """
 
     scheduler: str
@@ -87,6 +93,7 @@ class HostConfig(_Config):
     bind: str
     executors: int
     start_method: str = "spawn" if sys.platform == "darwin" else "fork"
+    drain_timeout: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,8 @@ class ExecutorConfig(_Config):
         kvs_url: the key-value store.
         bind: as in `HostConfig`.
         instance_idle: seconds after which an unused class instance of a DAG is let go.
+        board_fd: the descriptor of its host's board, or -1 if there is none.
+        slot: its place on the board.
     """
 
     name: str
@@ -108,6 +117,8 @@ class ExecutorConfig(_Config):
     kvs_url: str
     bind: str
     instance_idle: float = 600.0
+    board_fd: int = -1
+    slot: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +130,7 @@ class LocalConfig(_Config):
         executors: how many to run.
         kvs_url: an external key-value store, or "" for the embedded one.
         data_dir: where the embedded store keeps its data, or "" to keep it in memory only.
+        appendfsync: when that data reaches the disk, one of `APPENDFSYNC`.
         shared: whether the user's other processes find it.
     """
 
@@ -126,7 +138,20 @@ class LocalConfig(_Config):
     executors: int
     kvs_url: str = ""
     data_dir: str = ""
+    appendfsync: str = "everysec"
     shared: bool = False
+
+
+def log_level() -> str:
+    """The lowest level that processes log: ``CLOUDBURST_LOG``, or WARNING if that is not set.
+
+    Raises:
+        UsageError: there is no such level.
+    """
+    chosen = os.environ.get("CLOUDBURST_LOG") or "WARNING"
+    if chosen.upper() not in LOG_LEVELS:
+        raise UsageError(f"CLOUDBURST_LOG is one of {', '.join(LOG_LEVELS)}, not {chosen!r:.80}")
+    return chosen.upper()
 
 
 def usable_cores() -> int:

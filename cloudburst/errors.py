@@ -22,7 +22,10 @@
     └── RunError                       a run that was accepted and then failed
         ├── FunctionError              user code raised; carries the remote traceback
         ├── ExecutorDiedError          the process died under it, too often
-        └── RunTimeoutError (TimeoutError)
+        ├── ResultTooLarge             its value does not fit into the key-value store
+        ├── InvocationCancelledError   somebody cancelled it
+        ├── InvocationTimedOutError (TimeoutError)  it took longer than its time limit
+        └── RunTimeoutError (TimeoutError)          it has not ended yet; waiting has
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ class UsageError(CloudburstError, ValueError):
 
 
 class InvalidName(UsageError):
-    """A name of a function, DAG or step that cannot be used."""
+    """A name of a function, DAG or step, or a key, that cannot be used."""
 
 
 class UnknownFunction(UsageError, LookupError):
@@ -105,7 +108,7 @@ class KVSUnavailable(ClusterError):
 
 
 class Overloaded(ClusterError):
-    """The scheduler's queue is full; the call was not accepted."""
+    """The scheduler's queue is full, or that of the connection; the call was not accepted."""
 
 
 class ProtocolError(ClusterError):
@@ -147,6 +150,18 @@ class FunctionError(RunError):
 
 class ExecutorDiedError(RunError):
     """The executor's process died while it ran the step, more often than the run may retry."""
+
+
+class ResultTooLarge(RunError):
+    """A run's result does not fit into the key-value store in one piece."""
+
+
+class InvocationCancelledError(RunError):
+    """The run was cancelled. Raised in its user code, and by its future."""
+
+
+class InvocationTimedOutError(RunError, TimeoutError):
+    """The run took longer than its time limit. Raised in its user code, and by its future."""
 
 
 class RunTimeoutError(RunError, TimeoutError):

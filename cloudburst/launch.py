@@ -9,7 +9,14 @@ from pathlib import Path
 
 from cloudburst import rundir
 from cloudburst.child import START_TIMEOUT, Child, start_role
-from cloudburst.config import LocalConfig, default_executors
+from cloudburst.config import (
+    APPENDFSYNC,
+    MAX_EXECUTORS,
+    LocalConfig,
+    default_executors,
+    log_level,
+)
+from cloudburst.core.ids import check_text
 from cloudburst.errors import UsageError
 from cloudburst.kvs import embedded
 from cloudburst.life import Life
@@ -77,7 +84,12 @@ class OwnedCluster:
 
 
 def start_cluster(
-    executors: int | None = None, *, kvs_url: str = "", data_dir: str = "", shared: bool = False
+    executors: int | None = None,
+    *,
+    kvs_url: str = "",
+    data_dir: str = "",
+    appendfsync: str = "everysec",
+    shared: bool = False,
 ) -> OwnedCluster:
     """Start a cluster on this machine, and wait until it takes calls.
 
@@ -85,40 +97,48 @@ def start_cluster(
         executors: how many to run; by default as many as there are cores, and at least two.
         kvs_url: an external key-value store, or "" for the embedded one.
         data_dir: where the embedded store keeps its data, or "" to keep it in memory only.
+        appendfsync: when that data reaches the disk, one of `cloudburst.config.APPENDFSYNC`.
         shared: let the user's other processes find it; if there is such a cluster, join that
             one, as it is.
 
     Raises:
-        UsageError: there is to be no executor, or a folder for an external store.
+        UsageError: there cannot be so many executors, there is to be a folder for an external
+            store, there is no such ``appendfsync``, or an argument is of another type.
         ClusterError: it cannot be started; the text is of the process that failed.
     """
-    if executors is not None and executors < 1:
-        raise UsageError(f"a cluster has at least one executor, not {executors}")
+    log_level()  # its processes would only complain of it one by one
+    config = LocalConfig(
+        directory=str(rundir.new_directory()),
+        executors=default_executors() if executors is None else _checked(executors),
+        kvs_url=check_text(kvs_url, "URL of the key-value store"),
+        data_dir=check_text(data_dir, "data directory"),
+        appendfsync=appendfsync,
+        shared=bool(shared),
+    )
     if kvs_url and data_dir:
         raise UsageError(f"an external store keeps its data itself, not in {data_dir}")
+    if appendfsync not in APPENDFSYNC:
+        raise UsageError(f"appendfsync is one of {', '.join(APPENDFSYNC)}, not {appendfsync!r}")
     if not shared:
-        return _start_supervisor(executors, kvs_url, data_dir, shared=False)
+        return _start_supervisor(config)
     with rundir.starting_shared():
         address = rundir.shared_address()
         if address is not None:
             return OwnedCluster(address)
-        return _start_supervisor(executors, kvs_url, data_dir, shared=True)
+        return _start_supervisor(config)
 
 
-def _start_supervisor(
-    executors: int | None, kvs_url: str, data_dir: str, *, shared: bool
-) -> OwnedCluster:
-    directory = rundir.new_directory()
-    config = LocalConfig(
-        directory=str(directory),
-        executors=default_executors() if executors is None else executors,
-        kvs_url=kvs_url,
-        data_dir=data_dir,
-        shared=shared,
-    )
+def _checked(executors: int) -> int:
+    if type(executors) is not int or not 0 < executors <= MAX_EXECUTORS:
+        raise UsageError(f"a cluster has 1 to {MAX_EXECUTORS:,} executors, not {executors!r:.80}")
+    return executors
+
+
+def _start_supervisor(config: LocalConfig) -> OwnedCluster:
+    directory = Path(config.directory)
     supervisor = start_role("supervise", config.to_json(), name="cluster")
     try:
-        told = supervisor.wait_ready(START_TIMEOUT + (LOADING_TIMEOUT if data_dir else 0.0))
+        told = supervisor.wait_ready(START_TIMEOUT + (LOADING_TIMEOUT if config.data_dir else 0.0))
     except BaseException:
         _stop(supervisor, directory)
         raise

@@ -16,6 +16,8 @@ from typing import Any
 FAREWELL = b"."
 """What a parent that lets go says before it closes the pipe; one that dies cannot."""
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
 
 class Life:
     """The child's side: whether this process should go on.
@@ -30,10 +32,13 @@ class Life:
 
     Attributes:
         pipe: descriptor that ends with the parent; this process's children may share it.
+        parted: whether the parent is gone or has let go, as of the last `ended`.
+        signals: how many times SIGTERM or SIGINT came, as of the last `ended`.
     """
 
     def __init__(self, *, stdin: bool = False, ready_fd: int = -1) -> None:
-        self._over = False
+        self.parted = False
+        self.signals = 0
         self._let_go = False
         self._said = False
         self._ready_fd = ready_fd
@@ -51,7 +56,7 @@ class Life:
         self._selector.register(self.pipe, selectors.EVENT_READ)
         self._selector.register(self._signals, selectors.EVENT_READ)
         signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _ENDING:
             signal.signal(number, noted)
 
     def fileno(self) -> int:
@@ -65,16 +70,14 @@ class Life:
             came = os.read(key.fd, 4096)
             if key.fd == self.pipe:
                 self._let_go |= FAREWELL in came
-                self._over = True
-            elif signal.SIGTERM in came or signal.SIGINT in came:
-                self._let_go = True
-                self._over = True
-        return self._over
+                self.parted = True
+            else:
+                self.signals += sum(number in _ENDING for number in came)
+        return self.parted or self.signals > 0
 
     def orphaned(self) -> bool:
         """Whether this process ends because its parent died, and not because it was told to."""
-        self.ended()
-        return self._over and not self._let_go
+        return self.ended() and not self._let_go and not self.signals
 
     def guard(self, grace: float, last: Callable[[], None]) -> None:
         """End the process by force if it does not notice that its parent is gone.

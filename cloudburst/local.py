@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from cloudburst.client.client import CloudburstConnection
+from cloudburst.errors import UsageError
 from cloudburst.launch import OwnedCluster, start_cluster
+from cloudburst.serialization import NotAValue
 
 
 class LocalCluster:
@@ -19,6 +21,8 @@ class LocalCluster:
         kvs: URL of an external key-value store; by default one of the cluster's own.
         data_dir: folder in which the cluster's own store keeps its data; by default the data
             ends with the cluster.
+        appendfsync: when that data reaches the disk: ``"always"``, before a write is answered;
+            ``"everysec"``, once a second; or ``"no"``, when the operating system likes.
         shared: let ``CloudburstConnection(local=True)`` in other processes of this user find it.
             If there is one such cluster already, this object stands for that one and leaves it
             running.
@@ -27,6 +31,7 @@ class LocalCluster:
         address: where `CloudburstConnection` reaches it.
 
     Raises:
+        UsageError: an argument cannot be used.
         ClusterError: it cannot be started; the text is of the process that failed.
     """
 
@@ -36,13 +41,14 @@ class LocalCluster:
         *,
         kvs: str | None = None,
         data_dir: str | Path | None = None,
+        appendfsync: str = "everysec",
         shared: bool = False,
     ) -> None:
         self._cluster: OwnedCluster = start_cluster(
             executors,
-            kvs_url=kvs or "",
-            # The processes are told a path that means the same wherever they are.
-            data_dir=str(Path(data_dir).resolve()) if data_dir is not None else "",
+            kvs_url="" if kvs is None else kvs,
+            data_dir="" if data_dir is None else _absolute(data_dir),
+            appendfsync=appendfsync,
             shared=shared,
         )
         self.address = self._cluster.address
@@ -77,6 +83,19 @@ class LocalCluster:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> Any:
+        raise NotAValue(
+            "a cluster", "What runs in it has no need of it: the library argument is the way to it."
+        )
+
     def __repr__(self) -> str:
         how = "closed" if not self._open else "owned" if self.owned else "joined"
         return f"<LocalCluster {self.address} {how} by process {os.getpid()}>"
+
+
+def _absolute(folder: str | Path) -> str:
+    """A path that means the same wherever the processes are that are told it."""
+    try:
+        return str(Path(folder).resolve())
+    except (TypeError, ValueError) as error:  # it is no path, or has a NUL in it
+        raise UsageError(f"data_dir is a folder, not {folder!r:.80}") from error

@@ -1,23 +1,23 @@
-"""The supervisor: starts the processes of a local cluster and ends them together.
+"""The supervisor: starts the processes of a local cluster, starts them again, and ends them.
 
-If one of them dies, the cluster ends, loudly: a local cluster is cheap to start again.
+A scheduler or host that dies is replaced, and so is a store that keeps its data in a folder. A
+store that does not takes everything along, so the cluster ends with it; and it ends, loudly, with
+whatever dies over and over.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 
-from cloudburst.child import START_TIMEOUT, Child, describe_exit, start_role
+from cloudburst.child import START_TIMEOUT
 from cloudburst.config import HostConfig, LocalConfig, SchedulerConfig
 from cloudburst.errors import ClusterError
 from cloudburst.kvs import embedded
 from cloudburst.life import Life
+from cloudburst.parts import HostRole, Part, Role, Store
+from cloudburst.restarts import HOPELESS, HOPELESS_WITHIN
 from cloudburst.rundir import RunDir, clear_shared_lock, sweep_stale
 from cloudburst.transport import Poller
 
@@ -26,7 +26,6 @@ STORE_CHECK = 0.5
 
 HOST_GRACE = 1.2
 SCHEDULER_GRACE = 0.5
-STORE_GRACE = 0.7
 
 _log = logging.getLogger(__name__)
 
@@ -42,17 +41,24 @@ class Supervisor:
 
     def __init__(self, config: LocalConfig, directory: RunDir, life: Life) -> None:
         self.address = f"ipc://{directory.path}/scheduler"
-        self._config = config
-        self._directory = directory
+        self.kvs_url = config.kvs_url
         self._life = life
         self._began = time.monotonic()
-        self._store: embedded.EmbeddedServer | None = None
-        self._children: dict[str, Child] = {}
         self._poller = Poller(life)
+        self._store: Store | None = None
         if not config.kvs_url:
-            data_dir = Path(config.data_dir) if config.data_dir else None
-            self._store = embedded.EmbeddedServer(directory.path, data_dir)
-        self.kvs_url = config.kvs_url if self._store is None else self._store.url
+            self._store, self.kvs_url = _own_store(config, directory.path)
+        scheduler = SchedulerConfig(address=self.address, kvs_url=self.kvs_url)
+        self._scheduler = Role(
+            "scheduler", scheduler.to_json(), directory.path, SCHEDULER_GRACE, self._poller
+        )
+        host = HostConfig(
+            scheduler=self.address,
+            kvs_url=self.kvs_url,
+            bind=f"ipc://{directory.path}",
+            executors=config.executors,
+        )
+        self._host = HostRole("host", host.to_json(), directory.path, HOST_GRACE, self._poller)
 
     def start(self) -> bool:
         """Start everything. Returns False if the owner went away meanwhile.
@@ -61,88 +67,87 @@ class Supervisor:
             ClusterError: something cannot start; the text is its own.
         """
         # The host first: its zygote has most to import, and nobody needs the store before that.
-        self._start_host()
+        self._begin(self._host)
         if self._store is not None:
-            self._store.start()
+            self._begin(self._store)
             self._note("store")
-        self._start_scheduler()
-        waiting = list(self._children.values())
+        self._begin(self._scheduler)
+        waiting: list[Role] = [self._host, self._scheduler]
         deadline = time.monotonic() + START_TIMEOUT
         while waiting and not self._life.ended():
             self._poller.wait(deadline - time.monotonic())
-            if time.monotonic() > deadline:
-                waiting[0].wait_ready(0.0)
-            for child in [child for child in waiting if child.answer() is not None]:
-                waiting.remove(child)
-                self._note(child.name)
+            for role in [role for role in waiting if role.answer() is not None]:
+                waiting.remove(role)
+                self._note(role.name)
+            if waiting and time.monotonic() > deadline:
+                late = waiting[0].name
+                raise ClusterError(f"the {late} did not get ready within {START_TIMEOUT:g} seconds")
         return not waiting
 
     def watch(self) -> None:
-        """Return when the owner is gone or asks to stop.
+        """Keep everything running; return when the owner is gone or asks to stop.
 
         Raises:
-            ClusterError: a process of the cluster died.
+            ClusterError: something died that cannot be replaced, or dies over and over.
         """
         while not self._life.ended():
-            self._poller.wait(STORE_CHECK)
-            for child in self._children.values():
-                if child.ended():
-                    raise ClusterError(f"the {child.name} died: {child.how_it_ended()}")
-            self._check_store()
+            self._poller.wait(self._seconds_to_wait())
+            for part in self._parts():
+                if part.lives.due is None:
+                    death = part.death()
+                    if death is not None:
+                        self._bury(part, death)
+                elif time.monotonic() >= part.lives.due:
+                    self._revive(part)
 
     def stop(self) -> None:
         """End everything, each within its grace; harmless for what never started."""
-        for role, grace in (("host", HOST_GRACE), ("scheduler", SCHEDULER_GRACE)):
-            child = self._children.get(role)
-            if child is not None:
-                child.stop(grace)
-        self._stop_store()
+        for part in (self._host, self._scheduler, self._store):
+            if part is not None:
+                part.stop()
 
-    def _start_host(self) -> None:
-        config = HostConfig(
-            scheduler=self.address,
-            kvs_url=self.kvs_url,
-            bind=f"ipc://{self._directory.path}",
-            executors=self._config.executors,
-        )
-        self._start("host", config.to_json())
+    def _parts(self) -> list[Part]:
+        # In this order they need each other.
+        parts = (self._store, self._scheduler, self._host)
+        return [part for part in parts if part is not None]
 
-    def _start_scheduler(self) -> None:
-        config = SchedulerConfig(address=self.address, kvs_url=self.kvs_url)
-        self._start("scheduler", config.to_json())
+    def _seconds_to_wait(self) -> float:
+        dues = [part.lives.due for part in self._parts() if part.lives.due is not None]
+        return max(0.0, min([STORE_CHECK, *(due - time.monotonic() for due in dues)]))
 
-    def _start(self, role: str, config: str) -> None:
-        child = start_role(role, config, "--run-dir", str(self._directory.path))
-        self._children[role] = child
-        self._poller.add(child)
+    def _begin(self, part: Part) -> None:
+        part.start()
+        part.lives.begin(time.monotonic())
 
-    def _check_store(self) -> None:
-        if self._store is None or self._store.pid is None:
-            return
-        pid, status = os.waitpid(self._store.pid, os.WNOHANG)
-        if pid:
-            how = describe_exit(os.waitstatus_to_exitcode(status))
-            raise ClusterError(f"the embedded key-value store died: {how}")
+    def _revive(self, part: Part) -> None:
+        try:
+            self._begin(part)
+        except ClusterError as error:
+            self._bury(part, str(error))
 
-    def _stop_store(self) -> None:
-        if self._store is None or self._store.pid is None:
-            return
-        # It may take seconds over its files; the data is with the kernel by now.
-        killer = threading.Timer(STORE_GRACE, _kill, (self._store.pid,))
-        killer.start()
-        self._store.stop()
-        killer.cancel()
-        killer.join()
+    def _bury(self, part: Part, death: str) -> None:
+        if not part.replaceable:
+            raise ClusterError(f"{death}; what it held is gone")
+        if not part.lives.end(time.monotonic()):
+            raise ClusterError(f"{death}; that makes {HOPELESS} deaths in {HOPELESS_WITHIN:g} s")
+        _log.error("%s; it is started again", death)
+        part.clear()
 
     def _note(self, stage: str) -> None:
         _log.info("%s is ready after %.3f s", stage, time.monotonic() - self._began)
+
+
+def _own_store(config: LocalConfig, directory: Path) -> tuple[Store, str]:
+    data_dir = Path(config.data_dir) if config.data_dir else None
+    server = embedded.EmbeddedServer(directory, data_dir, appendfsync=config.appendfsync)
+    return Store(server, replaceable=data_dir is not None), server.url
 
 
 def main(config: LocalConfig, life: Life) -> None:
     """Run a local cluster until its owner is gone.
 
     Raises:
-        ClusterError: something cannot start, or died.
+        ClusterError: something cannot start, or died and cannot be replaced.
     """
     sweep_stale(embedded.sweep)
     directory = RunDir(Path(config.directory))
@@ -158,8 +163,3 @@ def main(config: LocalConfig, life: Life) -> None:
         supervisor.stop()
         directory.close()
         clear_shared_lock()
-
-
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)

@@ -3,61 +3,42 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, Unpack
 
 from cloudburst.client.address import inbox_address, not_reached, scheduler_address
-from cloudburst.client.arguments import NamedArguments, pack_arguments
+from cloudburst.client.arguments import NamedArguments, arguments_of, pack_arguments
 from cloudburst.client.calls import Calls
-from cloudburst.client.function import CallOptions, CloudburstFunction
+from cloudburst.client.catalog import Catalog
+from cloudburst.client.function import CallOptions
 from cloudburst.client.future import CloudburstFuture
 from cloudburst.client.link import Link
+from cloudburst.client.parking import Parking
 from cloudburst.client.requests import Requests
 from cloudburst.core.consistency import NORMAL, Consistency
-from cloudburst.core.dag import did_you_mean, make_edges, make_steps
-from cloudburst.core.ids import check_key, check_name, check_text, new_id, run_ids
-from cloudburst.core.messages import (
-    Call,
-    ClusterStatus,
-    DagFound,
-    DeleteDag,
-    DeleteFunction,
-    Done,
-    Frames,
-    FunctionFound,
-    GetDag,
-    GetFunction,
-    GetStatus,
-    ListDags,
-    ListFunctions,
-    Message,
-    Names,
-    RegisterDag,
-    RegisterFunction,
-)
-from cloudburst.errors import (
-    ClusterError,
-    DagError,
-    InvalidName,
-    UnknownFunction,
-    UnknownStep,
-    UsageError,
-)
+from cloudburst.core.ids import check_key, new_id, run_ids
+from cloudburst.core.messages import Call, Frames, Message
+from cloudburst.core.options import OptionsSaid, check_wait, make_options
+from cloudburst.core.requests import ClusterStatus, GetStatus
+from cloudburst.errors import ClusterError, RunTimeoutError, UsageError
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import Delete, Get, KeyValueStore, PutIfAbsent
+from cloudburst.kvs.base import Delete, Get, KeyValueStore
 from cloudburst.kvs.objects import check_size, read_objects, write_objects
 from cloudburst.launch import OwnedCluster, start_cluster
-from cloudburst.serialization import pack_function, split
+from cloudburst.serialization import NotAValue, split
+
+MAX_TID = 10**18 - 1
+
+APPEARING = 0.9
+"""Of the time limit of a run, the part in which references have to appear: if one does not, the
+error names the key, and not only the limit."""
 
 REPORTING = 0.5
 """Seconds in which an executor can say that a reference did not appear within the timeout."""
 
-# Inside the class the name `list` is its method.
-_Strings: TypeAlias = list[str]
 
-
-class CloudburstConnection:
+class CloudburstConnection(Catalog):
     """A connection to a cluster: register functions and DAGs, call them, keep state.
 
     Threads may share a connection. A forked process needs one of its own.
@@ -71,10 +52,16 @@ class CloudburstConnection:
             that ends with this connection.
         timeout: seconds that the cluster may take to answer.
 
+    Attributes:
+        address: the scheduler's, written out in full.
+        kvs_url: the cluster's key-value store.
+        timeout: as given.
+
     Raises:
         UsageError: an argument cannot be used.
         ConnectionFailed: no scheduler answers at the address.
         VersionMismatch: it does, and is of another version.
+        ClusterError: no local cluster can be started.
     """
 
     def __init__(
@@ -86,134 +73,33 @@ class CloudburstConnection:
         *,
         timeout: float = 10.0,
     ) -> None:
-        self.timeout = timeout
+        self.timeout = check_wait("timeout", timeout)
+        if type(tid) is not int:
+            raise UsageError(f"tid is a number, not {tid!r:.80}")
+        if abs(tid) > MAX_TID:
+            raise UsageError(f"tid is a number, and at most {MAX_TID:,}")
         self._cluster: OwnedCluster | None = None
         if local:
             self._cluster = start_cluster(shared=True)
             self.address = self._cluster.address
         else:
             self.address = scheduler_address(func_addr)
-        self._id = f"c{tid}-{new_id()}"
+        own_id = new_id()
         self._run_ids = run_ids(new_id())
-        self._dags: dict[str, tuple[str, ...]] = {}
         self._store: KeyValueStore | None = None
-        inbox = inbox_address(self.address, ip, self._id)
-        self._link = Link(self.address, self._id, inbox, self._receive)
-        self._requests = Requests(self._link, timeout)
-        self._calls = Calls(self._link, self._stored_result, timeout)
+        inbox = inbox_address(self.address, ip, own_id)
+        self._link = Link(self.address, f"c{tid}-{own_id}", inbox, self._receive)
+        super().__init__(Requests(self._link, self.timeout), self._kvs)
+        self._calls = Calls(self._link, self._stored_result, self._drop_result, self.timeout)
         try:
             welcome = self._requests.greet()
             if welcome is None:
-                raise not_reached(self.address, timeout)
+                raise not_reached(self.address, self.timeout)
         except BaseException:
             self._link.abandon()
             self.close()
             raise
         self.kvs_url = welcome.kvs_url
-
-    # functions
-
-    def register(self, function: object, name: str) -> CloudburstFunction:
-        """Register a function or class under a name; a name in use gets the new code.
-
-        Args:
-            function: a function, whose first parameter receives the user library; or a class
-                with a ``run`` method; or ``(class, init)``, where ``init`` is a tuple of
-                arguments for its ``__init__`` or one bare value.
-            name: letters, digits, ``_``, ``-`` and ``.``, at most 200.
-
-        Raises:
-            InvalidName: the name cannot be used.
-            UsageError: it is not a function that can be registered.
-            SerializationError: it refers to something that cannot be pickled.
-        """
-        code = pack_function(function, check_name(name, "function"))
-        self._kvs().execute([PutIfAbsent(keys.code_key(code.version), code.blob)])
-        self._requests.ask(lambda n: RegisterFunction(n, name, code.version, code.is_class), Done)
-        return CloudburstFunction(self, name)
-
-    def get_function(self, name: str) -> CloudburstFunction | None:
-        """The registered function of that name, or None."""
-        try:
-            self._requests.ask(lambda n: GetFunction(n, check_text(name, "name")), FunctionFound)
-        except UnknownFunction:
-            return None
-        return CloudburstFunction(self, name)
-
-    def list(self, prefix: str | None = None) -> _Strings:
-        """The names of the registered functions, sorted; those that begin with ``prefix``."""
-        wanted = check_text(prefix or "", "prefix")
-        return list(self._requests.ask(lambda n: ListFunctions(n, wanted), Names).names)
-
-    def delete_function(self, name: str) -> bool:
-        """Delete a function. Returns whether there was one.
-
-        Raises:
-            UsageError: a DAG uses it.
-        """
-        return self._requests.ask(
-            lambda n: DeleteFunction(n, check_text(name, "name")), Done
-        ).changed
-
-    # DAGs
-
-    def register_dag(
-        self,
-        name: str,
-        functions: Iterable[str | tuple[str, str]],
-        connections: Iterable[Sequence[str]],
-    ) -> bool:
-        """Register a DAG of registered functions.
-
-        Args:
-            name: as for functions; DAGs have names of their own.
-            functions: function names, each a step of that name; or ``(step, function)`` pairs.
-            connections: pairs of step names, source first. A step receives the results of its
-                sources in the order in which they are listed here.
-
-        Returns:
-            Whether the DAG is registered. A warning says why it is not; `check_dag` raises it.
-        """
-        try:
-            self._send_dag(name, functions, connections, only_check=False)
-        except (DagError, InvalidName) as error:
-            warnings.warn(f"DAG {name!r} is not registered: {error}", stacklevel=2)
-            return False
-        return True
-
-    def check_dag(
-        self,
-        functions: Iterable[str | tuple[str, str]],
-        connections: Iterable[Sequence[str]],
-    ) -> None:
-        """Say why `register_dag` would not register these.
-
-        Raises:
-            DagError: with every problem found.
-        """
-        self._send_dag("checked", functions, connections, only_check=True)
-
-    def _send_dag(
-        self,
-        name: str,
-        functions: Iterable[str | tuple[str, str]],
-        connections: Iterable[Sequence[str]],
-        *,
-        only_check: bool,
-    ) -> None:
-        check_name(name, "DAG")
-        steps, edges = make_steps(functions), make_edges(connections)
-        self._requests.ask(lambda n: RegisterDag(n, name, steps, edges, only_check), Done)
-        self._dags.pop(name, None)
-
-    def list_dags(self) -> _Strings:
-        """The names of the registered DAGs, sorted."""
-        return list(self._requests.ask(ListDags, Names).names)
-
-    def delete_dag(self, name: str) -> bool:
-        """Delete a DAG, and the instances its class steps keep. Returns whether there was one."""
-        self._dags.pop(check_text(name, "name"), None)
-        return self._requests.ask(lambda n: DeleteDag(n, name), Done).changed
 
     def call_dag(  # noqa: PLR0917  the signature users know
         self,
@@ -223,8 +109,7 @@ class CloudburstConnection:
         consistency: Consistency = NORMAL,
         output_key: str | None = None,
         client_id: str | None = None,  # noqa: ARG002  for sessions, which NORMAL does not have
-        *,
-        timeout: float | None = None,
+        **options: Unpack[OptionsSaid],
     ) -> Any:
         """Call a DAG.
 
@@ -236,7 +121,9 @@ class CloudburstConnection:
             consistency: what reads and writes of its functions promise.
             output_key: a key under which the result is stored besides its own.
             client_id: reserved for session guarantees; without effect under ``NORMAL``.
-            timeout: seconds to wait for a direct response, and for references to appear.
+            options: of this run, as for `register`. With a ``timeout``, references may take nine
+                tenths of it to appear, and a direct response all of it; otherwise both as long as
+                the cluster may take to answer.
 
         Returns:
             A `CloudburstFuture`; the value itself with ``direct_response``.
@@ -245,12 +132,12 @@ class CloudburstConnection:
             UsageError: the arguments do not fit together.
             UnknownDag, UnknownStep: there is no such DAG, or it has no such step.
             SerializationError: an argument cannot be pickled.
-            RunTimeoutError: no direct response in time.
+            Overloaded: too many calls of this connection are under way.
+            KVSUnavailable: a large argument could not be stored.
+            Exception: only with ``direct_response``, as `CloudburstFuture.result`;
+                `RunTimeoutError` if nothing came in time, and no ``timeout`` was given.
         """
-        if not isinstance(arg_map, Mapping):
-            raise UsageError(
-                f"arg_map is a dict of step name to arguments, not {type(arg_map).__name__}"
-            )
+        arguments = arguments_of(arg_map)
         if not isinstance(consistency, Consistency):
             raise UsageError(f"consistency is a member of Consistency, not {consistency!r}")
         if output_key is not None:
@@ -258,76 +145,150 @@ class CloudburstConnection:
             if direct_response:
                 raise UsageError("a direct response is not stored, so it has no output_key")
         self._check_steps(name, arg_map)
-        arguments = [
-            (step, "", value)
-            for step, values in arg_map.items()
-            for value in (values if isinstance(values, list) else (values,))
-        ]
-        options = CallOptions(direct_response, timeout)
-        return self._call(name, arguments, options, is_dag=True, output_key=output_key)
+        how = CallOptions(direct_response, make_options(**options))
+        return self._call(name, arguments, how, is_dag=True, output_key=output_key)
 
     # objects
 
     def get_object(self, key: str, default: Any = None) -> Any:
         """Read an object from the KVS: one that was put, or a run's result by its id.
 
+        Args:
+            key: its key, or a run's id.
+            default: what stands for a missing object.
+
         Raises:
+            InvalidName: nothing can be stored under the key.
+            SerializationError: it cannot be unpickled here.
+            KVSUnavailable: the store does not answer.
             Exception: the run failed; its error is raised.
         """
         return read_objects(self._kvs(), [key], default)[key]
 
     def put_object(self, key: str, value: Any) -> None:
-        """Write an object to the KVS.
+        """Write an object to the KVS, where it stays until it is deleted.
+
+        Args:
+            key: a string of 1 to 1,000 characters.
+            value: anything that can be pickled.
 
         Raises:
+            InvalidName: nothing can be stored under the key.
             SerializationError: the value cannot be pickled.
+            ValueTooLarge: the store takes no value of that size.
+            KVSUnavailable: the store does not answer.
         """
-        write_objects(self._kvs(), {key: value})
+        write_objects(self._kvs(), {check_key(key): value})
 
     def delete_object(self, key: str) -> bool:
-        """Delete an object from the KVS. Returns whether there was one."""
+        """Delete an object from the KVS. Returns whether there was one.
+
+        Args:
+            key: its key.
+
+        Raises:
+            InvalidName: nothing can be stored under the key.
+            KVSUnavailable: the store does not answer.
+        """
         (existed,) = self._kvs().execute([Delete(keys.object_key(check_key(key)))])
         return bool(existed)
 
     # runs
 
     def future(self, obj_id: str) -> CloudburstFuture:
-        """A future of a run that was called anywhere, by its ``obj_id``."""
+        """A future of a run that was called anywhere. Nothing is asked until it is used.
+
+        Args:
+            obj_id: the ``obj_id`` of the future that the call gave.
+
+        Raises:
+            InvalidName: that is no run's id.
+        """
         return self._calls.join(check_key(obj_id))
 
     def exec_func(self, name: str, args: Sequence[Any] = ()) -> str:
         """Call a function and return the key under which its result will be stored.
 
+        Args:
+            name: the function.
+            args: its positional arguments.
+
         Raises:
+            UsageError: the name is no string, or ``args`` no list.
             UnknownFunction: there is no such function. It takes a round trip to find out, because
                 a key says nothing of what became of the call.
+            SerializationError: an argument cannot be pickled.
         """
-        if isinstance(args, str) or not isinstance(args, Sequence):
+        if isinstance(args, str | bytes) or not isinstance(args, Sequence):
             raise UsageError(f"args is a list of arguments, not {args!r:.80}")
-        self._requests.ask(lambda n: GetFunction(n, name), FunctionFound)
+        self._check_function(name)
         future: CloudburstFuture = self.call_function(name, tuple(args), {}, CallOptions())
         return future.obj_id
 
     def call_function(
         self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
     ) -> Any:
-        """Call a registered function; what a `CloudburstFunction` does when it is called."""
+        """Call a registered function; what a `CloudburstFunction` does when it is called.
+
+        Args:
+            name: the function.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+            options: how it is called.
+
+        Returns:
+            A `CloudburstFuture`; the value itself with ``direct_response``.
+
+        Raises:
+            UsageError: there are too many arguments, or a keyword that cannot be sent.
+            Exception: as `call_dag`.
+        """
+        if "" in kwargs:
+            raise UsageError("a keyword argument has a name that is not empty")
         arguments = [(name, "", value) for value in args]
         arguments += [(name, keyword, value) for keyword, value in kwargs.items()]
         return self._call(name, arguments, options, is_dag=False, output_key=None)
 
     def status(self) -> ClusterStatus:
-        """How the cluster is doing: executors, runs running, runs waiting."""
+        """How the cluster is doing: executors, runs running, runs waiting.
+
+        Raises:
+            SchedulerUnavailable: the scheduler does not answer.
+        """
         return self._requests.ask(GetStatus, ClusterStatus)
 
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until all calls that were made are safe: recorded in the KVS, or ended.
+
+        Args:
+            timeout: seconds; by default those that the cluster may take to answer.
+
+        Raises:
+            SchedulerUnavailable: some are not by then.
+            UsageError: the timeout is no number.
+        """
+        self._calls.flush(self.timeout if timeout is None else check_wait("timeout", timeout))
+
     def close(self) -> None:
-        """Close the connection, and the local cluster it started. Closing twice is harmless."""
+        """Close the connection, and the local cluster it started. Closing twice is harmless.
+
+        Waits until all calls are safe, as `flush`, unless they end with the cluster anyway.
+        """
+        if self._cluster is None or not self._cluster.owned:
+            self._flush_at_the_end()
         self._link.close()
         self._calls.fail_all(ClusterError("the connection was closed before the run's end"))
         if self._store is not None:
             self._store.close()
         if self._cluster is not None:
             self._cluster.close()
+
+    def _flush_at_the_end(self) -> None:
+        try:
+            self._calls.flush(self.timeout)
+        except ClusterError as error:
+            if not self._link.is_closed:
+                warnings.warn(f"the connection is closed, but {error}", stacklevel=3)
 
     def _call(
         self,
@@ -338,12 +299,15 @@ class CloudburstConnection:
         is_dag: bool,
         output_key: str | None,
     ) -> Any:
-        spec, frames, references = pack_arguments(arguments)
+        run_id = next(self._run_ids)
+        parking = None if options.direct_response else Parking(run_id, self._kvs)
+        spec, frames, references = pack_arguments(arguments, parking)
         if not options.direct_response:
             check_size(sum(map(len, frames)), f"the call of {target!r}")
-        timeout = self.timeout if options.timeout is None else options.timeout
+        limit = options.run.timeout
+        patience = limit * APPEARING if limit > 0 else self.timeout
         call = Call(
-            run_id=next(self._run_ids),
+            run_id=run_id,
             target=target,
             is_dag=is_dag,
             arguments=spec,
@@ -351,23 +315,22 @@ class CloudburstConnection:
             reply_to=self._link.reply_to,
             store=not options.direct_response,
             output_key=output_key or "",
-            timeout=float(timeout),
+            patience=patience,
+            options=options.run,
             frames=frames,
         )
         future = self._calls.start(call)
         if not options.direct_response:
             return future
-        return future.result(timeout + REPORTING if references else timeout)
-
-    def _check_steps(self, name: str, arg_map: Mapping[str, Any]) -> None:
-        steps = self._dags.get(check_text(name, "name"))
-        if steps is None or not arg_map.keys() <= set(steps):
-            found = self._requests.ask(lambda n: GetDag(n, name), DagFound)
-            steps = self._dags[name] = tuple(step for step, _ in found.steps)
-        for step in arg_map:
-            if step not in steps:
-                hint = did_you_mean(str(step), steps)
-                raise UnknownStep(f"DAG {name!r} has no step {step!r}{hint}")
+        if limit >= 0:
+            return future.result()  # it is the cluster that ends the run, and says so
+        try:
+            return future.result(self.timeout + (REPORTING if references else 0.0))
+        except RunTimeoutError:
+            raise RunTimeoutError(
+                f"{target!r} gave no direct response within {self.timeout:g} seconds; give it more "
+                "with timeout=, or call it without direct_response"
+            ) from None
 
     def _receive(self, message: Message) -> None:
         if not self._calls.receive(message):
@@ -376,6 +339,9 @@ class CloudburstConnection:
     def _stored_result(self, run_id: str) -> Frames | None:
         (blob,) = self._kvs().execute([Get(keys.object_key(run_id))])
         return None if blob is None else split(blob)
+
+    def _drop_result(self, run_id: str) -> None:
+        self._kvs().execute([Delete(keys.object_key(run_id)), Delete(keys.run_key(run_id))])
 
     def _kvs(self) -> KeyValueStore:
         self._link.check()
@@ -395,6 +361,13 @@ class CloudburstConnection:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> Any:
+        raise NotAValue(
+            "a connection",
+            "Inside a function, the library argument reads and writes objects; what is to be "
+            "called after it belongs in a DAG.",
+        )
 
     def __repr__(self) -> str:
         return f"<CloudburstConnection to {self.address}>"

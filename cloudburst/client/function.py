@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, Unpack
+
+from cloudburst.core.options import NOTHING_SAID, OptionsSaid, RunOptions, make_options
+from cloudburst.serialization import NotAValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,11 +15,11 @@ class CallOptions:
 
     Attributes:
         direct_response: return the value itself, and store nothing.
-        timeout: seconds to wait for a direct response, and for references to appear.
+        run: what the run may take, and how often it is tried.
     """
 
     direct_response: bool = False
-    timeout: float | None = None
+    run: RunOptions = NOTHING_SAID
 
 
 class Caller(Protocol):
@@ -42,31 +45,49 @@ class CloudburstFunction:
         self._caller = caller
         self._options = options
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it with these arguments; the library argument is added on the executor."""
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call it with these arguments; the library argument is added on the executor.
+
+        Returns:
+            A `CloudburstFuture`; the value itself with ``direct_response``.
+
+        Raises:
+            UsageError: there are too many arguments, or a keyword that cannot be sent.
+            SerializationError: an argument cannot be pickled; the message says which part of it.
+            Exception: as `CloudburstConnection.call_dag`.
+        """
         return self._caller.call_function(self.name, args, kwargs, self._options)
 
     def options(
-        self, *, direct_response: bool | None = None, timeout: float | None = None
+        self, *, direct_response: bool | None = None, **options: Unpack[OptionsSaid]
     ) -> CloudburstFunction:
-        """The same function, called in another way.
+        """The same function, called in another way. What is left out stays as it is.
 
         Args:
             direct_response: calls return the value itself, and nothing is stored.
-            timeout: seconds to wait for it, and for references among the arguments.
+            options: ``timeout``, ``max_retries``, ``grace_period`` and ``result_ttl``, as for
+                `CloudburstConnection.register`.
+
+        Returns:
+            Another object for the same function; this one does not change.
+
+        Raises:
+            UsageError: there is no such option, or its value cannot be used.
         """
-        changed = replace(
-            self._options,
-            direct_response=(
-                self._options.direct_response if direct_response is None else direct_response
-            ),
-            timeout=self._options.timeout if timeout is None else timeout,
-        )
-        return CloudburstFunction(self._caller, self.name, changed)
+        before = self._options
+        direct = before.direct_response if direct_response is None else bool(direct_response)
+        said = make_options(**options).over(before.run)
+        return CloudburstFunction(self._caller, self.name, CallOptions(direct, said))
 
     def get_name(self) -> str:
         """The name it is registered under."""
         return self.name
+
+    def __reduce__(self) -> Any:
+        raise NotAValue(
+            "a registered function",
+            "Make a DAG of it and what calls it, or use the plain function that was registered.",
+        )
 
     def __repr__(self) -> str:
         return f"<CloudburstFunction {self.name!r}>"

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from cloudburst.core.messages import Frames, Message
-from cloudburst.core.wire import decode, encode
+from cloudburst.core.wire import MAX_FRAMES, MAX_HEADER, decode, encode
 from cloudburst.errors import ClusterError, ProtocolError, UsageError
 from cloudburst.transport import Context, Memory, Poller
 
@@ -38,6 +38,11 @@ class Link:
         self._context = Context()
         try:
             self._inbox = self._context.bind(inbox) if inbox else None
+        except OSError as error:
+            self._context.abandon()
+            hint = ". Is ip an address of this machine?" if inbox.startswith("tcp:") else ""
+            raise UsageError(f"{error.strerror}{hint}") from error
+        try:
             self._dealer = self._context.connect(address, identity)
         except OSError as error:
             self._context.abandon()
@@ -61,14 +66,23 @@ class Link:
         """Where executors reach this connection; "" if they cannot."""
         return self._inbox.address if self._inbox else ""
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called, or this is another process than that which opened it."""
+        return self._closing or self._pid != os.getpid()
+
     def send(self, message: Message) -> None:
         """Send to the scheduler, from any thread.
 
         Raises:
             ClusterError: the connection is closed, or belongs to the parent of this process.
+            UsageError: the message is larger than what the scheduler takes.
         """
         self.check()
-        self._outbox.append(encode(message))
+        frames = encode(message)
+        if len(frames[0]) > MAX_HEADER or len(frames) > MAX_FRAMES:
+            raise UsageError(f"a {type(message).__name__} of {len(frames[0]):,} bytes is too large")
+        self._outbox.append(frames)
         if not self._flush_if_free():
             self._interrupt()
 

@@ -9,19 +9,16 @@ from typing import TypeVar
 
 from cloudburst.client.link import Link
 from cloudburst.core.ids import VERSION, python_version
-from cloudburst.core.messages import (
-    PROTOCOL,
+from cloudburst.core.messages import PROTOCOL, Hello, Message, Welcome
+from cloudburst.core.requests import (
     ClusterStatus,
     DagFound,
     Done,
     FunctionFound,
-    Hello,
-    Message,
     Names,
     Refused,
     Reply,
     Request,
-    Welcome,
 )
 from cloudburst.errors import (
     CloudburstError,

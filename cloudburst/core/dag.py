@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from cloudburst.core.ids import check_name
-from cloudburst.errors import DagError, InvalidName
+from cloudburst.core.ids import check_name, check_text
+from cloudburst.errors import DagError, InvalidName, UsageError
 
 MAX_STEPS = 10_000
 MAX_PROBLEMS = 20
@@ -69,10 +69,17 @@ def make_edges(connections: Iterable[Sequence[str]]) -> tuple[tuple[str, str], .
     for item in connections:
         match item:
             case (str() as source, str() as target):
-                edges.append((source, target))
+                edges.append((_check_end(source), _check_end(target)))
             case _:
                 raise DagError(f"a connection is a pair of step names, not {item!r}.")
     return tuple(edges)
+
+
+def _check_end(name: str) -> str:
+    try:
+        return check_text(name, "step name")
+    except UsageError as error:
+        raise DagError(f"{error}.") from None
 
 
 def problems_of(dag: Dag, known_functions: Collection[str]) -> list[str]:

@@ -13,6 +13,7 @@ from cloudburst.errors import InvalidName, UsageError
 VERSION = "0.1.0"
 MAX_NAME = 200
 MAX_KEY = 1000
+_HALF = "half of a surrogate pair, which is no character"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\Z")
 
 
@@ -52,6 +53,21 @@ def run_ids(owner: str) -> Iterator[str]:
     return (f"{owner}-{number}" for number in itertools.count(1))
 
 
+def parked_name(run_id: str, number: int) -> str:
+    """The object that holds a large argument of a run, as long as the run has not ended."""
+    return f"{run_id}/{number}"
+
+
+def is_parked(name: str, run_id: str) -> bool:
+    """Whether an object holds an argument of that run, and is of no use after it."""
+    return name.startswith(f"{run_id}/")
+
+
+def run_of_parked(name: str) -> str:
+    """The run whose argument the object holds."""
+    return name.rpartition("/")[0]
+
+
 def python_version() -> str:
     """The interpreter's minor version, which pickled code depends on."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -67,15 +83,30 @@ def check_key(key: object) -> str:
         raise InvalidName(f"a key is a string, not {type(key).__name__}: {key!r:.80}")
     if not 0 < len(key) <= MAX_KEY:
         raise InvalidName(f"a key has 1 to {MAX_KEY} characters, not {len(key)}: {key[:40]!r}")
+    if not _is_unicode(key):
+        raise InvalidName(f"the key {key!r:.80} has {_HALF}")
     return key
 
 
 def check_text(value: object, what: str) -> str:
-    """Return ``value`` if it is a string; ``what`` names it in the error.
+    """Return ``value`` if it is a string of characters; ``what`` names it in the error.
 
     Raises:
         UsageError: it is not.
     """
     if not isinstance(value, str):
         raise UsageError(f"the {what} is a string, not {value!r:.80}")
+    if not _is_unicode(value):
+        raise UsageError(f"the {what} {value!r:.80} has {_HALF}")
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be sent: strings of Python may have what UTF-8 does not."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -6,13 +6,14 @@ opens. ``arguments`` says how the frames of a call belong to steps.
 
 Who says what to whom::
 
-    client    -> scheduler  Hello Call Watch and the requests (each with a request number)
+    client    -> scheduler  Hello Call Watch Cancel and the requests (each with a request number)
     scheduler -> client     Welcome Accepted Rejected RunStatus, and the replies to requests
-    scheduler -> executor   Start Forget DropDag
+    scheduler -> executor   Start Stop Probe Bounce DropDag ExecutorUnknown
     executor  -> executor   Trigger Mail
     executor  -> client     Result (through the scheduler as Relay where it cannot be reached)
-    executor  -> scheduler  ExecutorReady Finished Relay
-    host      -> scheduler  Heartbeat ExecutorDied
+    executor  -> scheduler  ExecutorReady Finished HandBack Yield Standing Relay
+    host      -> scheduler  Heartbeat ExecutorDied Draining
+    scheduler -> host       Knock Replace Fence Drained
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ import enum
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-from cloudburst.core.plan import FunctionInfo
+from cloudburst.core.options import Options
+from cloudburst.core.requests import Reply, Request
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised whenever a message changes; peers of another number are told so and refused."""
+
+NOBODY = "-"
+"""In place of a run's id: none is to blame for the loss of an executor."""
 
 Buffer: TypeAlias = bytes | memoryview
 Frames: TypeAlias = Sequence[Buffer]
@@ -40,8 +45,17 @@ class RunState(enum.StrEnum):
     UNKNOWN = "UNKNOWN"
     PENDING = "PENDING"
     RUNNING = "RUNNING"
+    CANCELLING = "CANCELLING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMED_OUT = "TIMED_OUT"
+
+
+ENDED = frozenset(
+    (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.TIMED_OUT),
+)
+"""The states that a run never leaves."""
 
 
 class RunContext(NamedTuple):
@@ -56,8 +70,9 @@ class RunContext(NamedTuple):
         reply_to: the client's own address, or "" if it cannot be reached.
         store: whether the result is committed to the KVS.
         output_key: a further key to store the result under, or "".
-        timeout: seconds a reference may take to appear in the KVS.
-        ttl: seconds a stored result lives.
+        patience: seconds a reference may take to appear in the KVS.
+        ttl: seconds a stored result lives; 0 for ever.
+        retried: whether the run is tried again if user code raises.
     """
 
     plan: str
@@ -68,8 +83,9 @@ class RunContext(NamedTuple):
     reply_to: str
     store: bool
     output_key: str
-    timeout: float
+    patience: float
     ttl: float
+    retried: bool
 
 
 class Hello(NamedTuple):
@@ -92,7 +108,8 @@ class Welcome(NamedTuple):
 class Call(NamedTuple):
     """Run a DAG, or a lone function if ``is_dag`` is false.
 
-    ``references`` are the KVS keys that stand for values among the arguments.
+    ``references`` are the KVS keys that stand for values among the arguments, ``patience`` the
+    seconds that they may take to appear there.
     """
 
     run_id: str
@@ -103,7 +120,8 @@ class Call(NamedTuple):
     reply_to: str
     store: bool
     output_key: str
-    timeout: float
+    patience: float
+    options: Options
     frames: Frames
 
 
@@ -127,6 +145,12 @@ class Watch(NamedTuple):
     run_id: str
 
 
+class Cancel(NamedTuple):
+    """End a run; a `RunStatus` says what became of that."""
+
+    run_id: str
+
+
 class RunStatus(NamedTuple):
     """How a run stands (`RunState`). UNKNOWN: this scheduler does not hold it (any more)."""
 
@@ -138,6 +162,7 @@ class Result(NamedTuple):
     """The end of a run: its value, or its failure, as one serialised value."""
 
     run_id: str
+    epoch: int
     failed: bool
     frames: Frames
 
@@ -147,6 +172,7 @@ class Relay(NamedTuple):
 
     client: str
     run_id: str
+    epoch: int
     failed: bool
     frames: Frames
 
@@ -172,11 +198,34 @@ class Trigger(NamedTuple):
     frames: Frames
 
 
-class Forget(NamedTuple):
-    """Drop all of a run up to that epoch, and say `Finished` when nothing of it runs here."""
+class Stop(NamedTuple):
+    """Drop all of a run up to that epoch, and say `Finished` when nothing of it runs here.
+
+    User code of it that runs is interrupted. ``state`` says why: CANCELLED or TIMED_OUT, or
+    else that the run goes on, or has ended, without this executor.
+    """
 
     run_id: str
     epoch: int
+    state: str
+
+
+class Probe(NamedTuple):
+    """Say how this executor's share of a run stands: `Finished` again, or `Standing`."""
+
+    run_id: str
+    epoch: int
+
+
+class Standing(NamedTuple):
+    """How a share stands: ``active`` if some of it runs or could run now.
+
+    It is not if it waits for inputs, or if nothing is known of it here.
+    """
+
+    run_id: str
+    epoch: int
+    active: bool
 
 
 class DropDag(NamedTuple):
@@ -206,14 +255,44 @@ class Finished(NamedTuple):
     times: tuple[tuple[int, float], ...]
 
 
+class HandBack(NamedTuple):
+    """This executor's share of a run cannot be done: start the run again.
+
+    ``raised``: user code raised, and the run was to be tried again then. Otherwise the fault is
+    the cluster's: a peer or the KVS could not be reached, or the executor is asked to end.
+    """
+
+    run_id: str
+    epoch: int
+    raised: bool
+    reason: str
+
+
+class Bounce(NamedTuple):
+    """This executor is at one run for long: say `Yield` for those that wait behind it."""
+
+    executor: str
+
+
+class Yield(NamedTuple):
+    """A run has not begun here, and will not soon: place it elsewhere."""
+
+    run_id: str
+    epoch: int
+
+
 class ExecutorReady(NamedTuple):
-    """An executor introduces itself, and does so again when the scheduler was restarted."""
+    """An executor introduces itself, and does so again when the scheduler was restarted.
+
+    ``holds`` are the (run id, epoch) of which an earlier scheduler had given it a share.
+    """
 
     protocol: int
     name: str
     host: str
     address: str
     pid: int
+    holds: tuple[tuple[str, int], ...]
 
 
 class Heartbeat(NamedTuple):
@@ -225,11 +304,48 @@ class Heartbeat(NamedTuple):
 
 
 class ExecutorDied(NamedTuple):
-    """A host saw an executor's process end; ``reason`` names the signal or exit code."""
+    """A host saw an executor's process end.
+
+    ``reason`` names the signal or exit code, ``running`` the run whose code it ran; "" if it ran
+    none, or that is not known; `NOBODY` if it was ended for reasons of its host.
+    """
 
     host: str
     executor: str
     reason: str
+    running: str
+
+
+class Knock(NamedTuple):
+    """Have an executor look at its messages although it runs user code."""
+
+    executor: str
+
+
+class Replace(NamedTuple):
+    """Kill an executor, if it still runs user code of that run, and start another."""
+
+    executor: str
+    run_id: str
+    reason: str
+
+
+class Fence(NamedTuple):
+    """The scheduler has given these executors up, and their runs to others: replace them."""
+
+    executors: tuple[str, ...]
+
+
+class Draining(NamedTuple):
+    """This host is about to end: give it no more work, and say `Drained` when it has none."""
+
+    host: str
+
+
+class Drained(NamedTuple):
+    """Nothing is left to do on that host."""
+
+    host: str
 
 
 class ExecutorUnknown(NamedTuple):
@@ -238,118 +354,6 @@ class ExecutorUnknown(NamedTuple):
     executor: str
 
 
-class RegisterFunction(NamedTuple):
-    """Put a function's code, already in the KVS under its version, under a name."""
-
-    request: int
-    name: str
-    version: str
-    is_class: bool
-
-
-class GetFunction(NamedTuple):
-    request: int
-    name: str
-
-
-class ListFunctions(NamedTuple):
-    request: int
-    prefix: str
-
-
-class DeleteFunction(NamedTuple):
-    request: int
-    name: str
-
-
-class RegisterDag(NamedTuple):
-    """Register a DAG, or with ``only_check`` say why it could not be."""
-
-    request: int
-    name: str
-    steps: tuple[tuple[str, str], ...]
-    edges: tuple[tuple[str, str], ...]
-    only_check: bool
-
-
-class GetDag(NamedTuple):
-    request: int
-    name: str
-
-
-class ListDags(NamedTuple):
-    request: int
-
-
-class DeleteDag(NamedTuple):
-    request: int
-    name: str
-
-
-class GetStatus(NamedTuple):
-    request: int
-
-
-class Done(NamedTuple):
-    """The request was carried out; ``changed`` is false if there was nothing to do."""
-
-    request: int
-    changed: bool
-
-
-class Refused(NamedTuple):
-    """The request cannot be carried out; ``error`` is a class of `cloudburst.errors`."""
-
-    request: int
-    error: str
-    reasons: tuple[str, ...]
-
-
-class Names(NamedTuple):
-    request: int
-    names: tuple[str, ...]
-
-
-class FunctionFound(NamedTuple):
-    request: int
-    name: str
-    version: str
-    is_class: bool
-
-    @property
-    def info(self) -> FunctionInfo:
-        """The function as the core knows it."""
-        return FunctionInfo(self.name, self.version, self.is_class)
-
-
-class DagFound(NamedTuple):
-    request: int
-    name: str
-    steps: tuple[tuple[str, str], ...]
-    edges: tuple[tuple[str, str], ...]
-
-
-class ClusterStatus(NamedTuple):
-    """Executors ready, runs placed and not finished, runs waiting for room."""
-
-    request: int
-    executors: tuple[str, ...]
-    running: int
-    waiting: int
-
-
-Request: TypeAlias = (
-    RegisterFunction
-    | GetFunction
-    | ListFunctions
-    | DeleteFunction
-    | RegisterDag
-    | GetDag
-    | ListDags
-    | DeleteDag
-    | GetStatus
-)
-Reply: TypeAlias = Done | Refused | Names | FunctionFound | DagFound | ClusterStatus
 Message: TypeAlias = (
     Hello
     | Welcome
@@ -357,19 +361,30 @@ Message: TypeAlias = (
     | Accepted
     | Rejected
     | Watch
+    | Cancel
     | RunStatus
     | Result
     | Relay
     | Start
     | Trigger
-    | Forget
+    | Stop
+    | Probe
+    | Standing
     | DropDag
     | Mail
     | Finished
+    | HandBack
+    | Bounce
+    | Yield
     | ExecutorReady
     | Heartbeat
     | ExecutorDied
     | ExecutorUnknown
+    | Knock
+    | Replace
+    | Fence
+    | Draining
+    | Drained
     | Request
     | Reply
 )

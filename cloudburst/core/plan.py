@@ -20,6 +20,7 @@ from typing import NamedTuple
 import msgpack
 
 from cloudburst.core.dag import Dag
+from cloudburst.errors import ProtocolError
 
 
 class FunctionInfo(NamedTuple):
@@ -77,6 +78,11 @@ class Plan:
     has_classes: bool
 
     @property
+    def target(self) -> str:
+        """What is called: the DAG, or the lone function."""
+        return self.dag or self.steps[0].function
+
+    @property
     def sink(self) -> int:
         """The last segment in topological order, which is the one whose value is the result."""
         return len(self.segments) - 1
@@ -101,17 +107,24 @@ def pack_plan(plan: Plan) -> bytes:
     return packed
 
 
-def unpack_plan(blob: bytes) -> Plan:
-    """The inverse of `pack_plan`."""
-    dag, steps, segments = msgpack.unpackb(blob, use_list=False)
-    return _build(
-        dag,
-        tuple(PlanStep(*step) for step in steps),
-        tuple(
-            Segment(members, inputs, parents, tuple(Edge(*edge) for edge in outputs))
-            for members, inputs, parents, outputs in segments
-        ),
-    )
+def unpack_plan(blob: bytes | memoryview) -> Plan:
+    """The inverse of `pack_plan`.
+
+    Raises:
+        ProtocolError: the bytes are not a plan.
+    """
+    try:
+        dag, steps, segments = msgpack.unpackb(blob, use_list=False)
+        return _build(
+            dag,
+            tuple(PlanStep(*step) for step in steps),
+            tuple(
+                Segment(members, inputs, parents, tuple(Edge(*edge) for edge in outputs))
+                for members, inputs, parents, outputs in segments
+            ),
+        )
+    except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
+        raise ProtocolError(f"this is not a plan: {error!r}") from error
 
 
 def _plan_step(name: str, function: FunctionInfo) -> PlanStep:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, get_args, get_origin
 import msgpack
 
 from cloudburst.core.messages import Buffer, Call, Frames, Message, RunContext
+from cloudburst.core.sense import rules_of
 from cloudburst.errors import ProtocolError
 
 MAX_HEADER = 16 * 1024 * 1024
@@ -60,6 +61,7 @@ def _nested(kind: type[Any]) -> tuple[tuple[int, Check], ...]:
 _TAGS = {kind: tag for tag, kind in enumerate(_KINDS)}
 _HEADER_TYPES = tuple(_header_types(kind) for kind in _KINDS)
 _NESTED = tuple(_nested(kind) for kind in _KINDS)
+_SENSE = tuple(tuple((number + 1, rule) for number, rule in rules_of(kind)) for kind in _KINDS)
 _HAS_FRAMES = tuple("frames" in kind._fields for kind in _KINDS)
 _TYPES = tuple(
     (*types, tuple) if has_frames else types
@@ -71,6 +73,7 @@ _TYPES_OUTSIDE = tuple((*types, type(None)) for types in _HEADER_TYPES)
 _ONLY_BYTES = {bytes}
 _CONTEXT_TYPES = _header_types(RunContext)[1:]
 _CONTEXT_NESTED = _nested(RunContext)
+_CONTEXT_SENSE = rules_of(RunContext)
 
 
 def encode(message: Message) -> list[Buffer]:
@@ -86,7 +89,8 @@ def encode(message: Message) -> list[Buffer]:
 def decode(frames: Frames) -> Message:
     """The message that `encode` made these frames of.
 
-    Only the header is read: its size, the number of fields and the type of each are checked.
+    Only the header is read: its size, the number of fields, their types and that they make sense
+    are checked.
 
     Raises:
         ProtocolError: they are not a message of this protocol.
@@ -99,10 +103,10 @@ def decode(frames: Frames) -> Message:
         raise ProtocolError(f"there is no message with tag {tag}")
     kind = _KINDS[tag]
     types = tuple(map(type, header))
+    message: Message
     for number, fits in _NESTED[tag]:
         if number >= len(header) or not fits(header[number]):
             raise ProtocolError(f"field {number} of a {kind.__name__} has items of other types")
-    message: Message
     if types == _TYPES[tag] and len(frames) == 1:
         if _HAS_FRAMES[tag] and not _ONLY_BYTES.issuperset(map(type, header[-1])):
             raise ProtocolError(f"the payload of a {kind.__name__} is not frames")
@@ -111,6 +115,9 @@ def decode(frames: Frames) -> Message:
         message = kind(*header[1:-1], frames[1:])
     else:
         raise ProtocolError(f"the fields of a {kind.__name__} have other types or number")
+    for number, makes_sense in _SENSE[tag]:
+        if not makes_sense(header[number]):
+            raise ProtocolError(f"field {number} of a {kind.__name__} makes no sense")
     return message
 
 
@@ -131,6 +138,8 @@ def unpack_context(blob: bytes) -> RunContext:
         raise ProtocolError("a run's context has other types or number of fields")
     if not all(fits(fields[number - 1]) for number, fits in _CONTEXT_NESTED):
         raise ProtocolError("a run's context has items of other types")
+    if not all(makes_sense(fields[number]) for number, makes_sense in _CONTEXT_SENSE):
+        raise ProtocolError("a run's context has values that make no sense")
     return RunContext(*fields)
 
 

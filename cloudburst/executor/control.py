@@ -3,8 +3,12 @@
 ::
 
     host   -> zygote   ["fork", name, configuration]
+                       ["kill", name, run, reason]    if it runs that run; whatever it runs if ""
+                       ["ping"]
     zygote -> host     ["started", name, pid]
-                       ["died", name, reason]
+                       ["died", name, reason, whether the host had it killed,
+                        whether it ran user code]
+                       ["pong"]
 """
 
 from __future__ import annotations

@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from cloudburst.core.messages import Finished, Forget, Frames, RunContext, Start, Trigger
+from cloudburst.core.messages import (
+    Bounce,
+    Finished,
+    Frames,
+    HandBack,
+    Probe,
+    RunContext,
+    Standing,
+    Start,
+    Stop,
+    Trigger,
+    Yield,
+)
 from cloudburst.core.plan import Plan
 
 
@@ -79,12 +91,32 @@ class PlanMissing(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A segment ran. ``failed``: the value is a failure."""
+    """A segment ran. ``failed``: the value is a failure, and ``reason`` says it in a line."""
 
     work: Work
     value: Input
     failed: bool
     seconds: float
+    reason: str = ""
+
+
+class Undelivered(NamedTuple):
+    """A trigger could not be sent, or a result not be stored: the run must start again."""
+
+    run_id: str
+    epoch: int
+    reason: str
+
+
+class Stale(NamedTuple):
+    """The KVS did not want a result: the run goes on without this attempt."""
+
+    run_id: str
+    epoch: int
+
+
+class Leave(NamedTuple):
+    """This process is asked to end: what it has not begun others must do."""
 
 
 class FetchPlan(NamedTuple):
@@ -101,19 +133,42 @@ class SendTrigger(NamedTuple):
 
 
 class Report(NamedTuple):
-    """Tell the scheduler that this executor's share of a run is done."""
+    """Tell the scheduler how a share of a run stands, or that it is done."""
 
-    finished: Finished
+    message: Finished | HandBack | Yield | Standing
+
+
+class Interrupt(NamedTuple):
+    """Have the user code that runs end; ``state`` says why, as in `Stop`."""
+
+    run_id: str
+    state: str
 
 
 class Deliver(NamedTuple):
-    """End a run: commit the result if it is stored, send it to the client, then report."""
+    """End a run: commit the result if it is stored, send it to the client, then report.
+
+    ``target`` is what was called.
+    """
 
     context: RunContext
     failed: bool
     frames: Frames
     finished: Finished
+    target: str = ""
 
 
-Event: TypeAlias = Start | Trigger | Forget | PlanLoaded | PlanMissing | Done
-Command: TypeAlias = FetchPlan | SendTrigger | Report | Deliver
+Event: TypeAlias = (
+    Start
+    | Trigger
+    | Stop
+    | Probe
+    | Bounce
+    | Leave
+    | Undelivered
+    | Stale
+    | PlanLoaded
+    | PlanMissing
+    | Done
+)
+Command: TypeAlias = FetchPlan | SendTrigger | Report | Interrupt | Deliver

@@ -130,7 +130,7 @@ class _ClassRun:
         self._run = run
         self.passes_library: bool | None = None
 
-    def __call__(self, library: UserLibrary, *arguments: Any, **keywords: Any) -> Any:
+    def __call__(self, library: UserLibrary, /, *arguments: Any, **keywords: Any) -> Any:
         if self.passes_library is None:
             if _fits(self._run, library, *arguments, **keywords):
                 self.passes_library = True

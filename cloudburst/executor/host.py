@@ -6,38 +6,52 @@ It starts a zygote, which forks the executors; what is to be done, and when, `Po
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import socket
-import time
 from collections import deque
-from contextlib import suppress
 from pathlib import Path
 from typing import assert_never
 
-from cloudburst.child import Child, start_role
-from cloudburst.config import ExecutorConfig, HostConfig
+from cloudburst.config import HostConfig
 from cloudburst.core.ids import new_id
-from cloudburst.core.messages import PROTOCOL, ExecutorDied, Heartbeat
-from cloudburst.core.wire import encode
-from cloudburst.errors import ClusterError
-from cloudburst.executor.control import Channel
-from cloudburst.executor.pool import (
+from cloudburst.core.messages import (
+    NOBODY,
+    PROTOCOL,
+    Drained,
+    Draining,
+    ExecutorDied,
+    Fence,
+    Frames,
+    Heartbeat,
+    Knock,
+    Replace,
+)
+from cloudburst.core.wire import decode, encode
+from cloudburst.errors import ProtocolError
+from cloudburst.executor.board import Board
+from cloudburst.executor.lease import TERM, Lease, clock
+from cloudburst.executor.pool import Pool
+from cloudburst.executor.pool_events import (
     Beat,
     Command,
+    DrainAsked,
+    DropZygote,
+    End,
     Event,
-    ExecutorGone,
     Fork,
-    Forked,
     Kill,
-    Pool,
+    LeaseBack,
+    LeaseLost,
+    Leave,
+    Nudge,
+    Ping,
     ReportDeath,
+    SayDraining,
     StartZygote,
     Tick,
-    ZygoteGone,
     ZygoteReady,
-    ZygoteState,
 )
+from cloudburst.executor.renewal import Renewal
+from cloudburst.executor.zygote_link import ZygoteLink
 from cloudburst.life import Life
 from cloudburst.transport import Context, Poller
 
@@ -63,135 +77,161 @@ class Host:
         self.name = new_id()[:8]
         self._config = config
         self._life = life
-        self._pool = Pool(self.name, config.executors)
+        self._pool = Pool(self.name, config.executors, config.drain_timeout)
+        self._board = Board.create(config.executors)
+        self._lease = Lease()
+        self._renewal = Renewal(self.name, config.kvs_url, TERM)
         # Nothing waits for a connection: an old heartbeat would belie executors that came since.
         self._dealer = context.connect(config.scheduler, self.name, only_connected=True)
-        self._poller = Poller(self._dealer, life)
-        self._zygote: Child | None = None
-        self._channel: Channel | None = None
+        self._poller = Poller(self._dealer, life, self._renewal)
+        self._zygote: ZygoteLink | None = None
+        self._zygote_has_worked = False
         self._deaths: deque[ExecutorDied] = deque(maxlen=MAX_UNREPORTED)
         self._said_ready = False
-        self._zygote_was_ready = False
+        self._signals = 0
+        self._leaving = False
 
     def serve(self) -> None:
-        """Serve until the parent ends or asks to stop.
+        """Serve until the parent ends, or a signal has asked to stop and no run is left.
 
         Raises:
             ClusterError: executors cannot be started at all.
         """
         self._feed(Tick())
-        while not self._life.ended():
-            self._poller.wait(max(0.0, self._pool.next_deadline() - time.monotonic()))
+        while not self._leaving:
+            self._poller.wait(max(0.0, self._next_deadline() - clock()))
+            self._mind_signals()
             self._hear_zygote()
-            for frames in self._dealer.messages():
-                _log.debug("the scheduler said %d frames, which this host ignores", len(frames))
+            heard = self._hear_scheduler()
+            self._mind_lease(sign=self._renewal.succeeded() or heard)
             self._feed(Tick())
             if self._pool.complete and not self._said_ready:
                 self._said_ready = True
                 self._life.ready(self.name)
 
-    def stop(self) -> None:
-        """End the executors."""
-        if self._zygote is not None:
-            self._zygote.stop(ZYGOTE_GRACE)
+    def stop(self) -> bool:
+        """End the executors. Returns whether the scheduler may hear of it."""
+        zygote = self._zygote
+        if zygote is not None:
+            zygote.close(ZYGOTE_GRACE)
             for pid in self._pool.pids:
-                self._kill(pid)
+                zygote.signal(pid, signal.SIGKILL)
+        if not self._pool.draining:
+            return False
+        for command in self._pool.end(clock()):
+            self._carry_out(command)
+        return not self._deaths
+
+    def _next_deadline(self) -> float:
+        lease, pool = self._lease.next_deadline(), self._pool.next_deadline()
+        return pool if lease is None else min(lease, pool)
 
     def _feed(self, event: Event) -> None:
-        for command in self._pool.handle(event, time.monotonic()):
+        for command in self._pool.handle(event, clock()):
             self._carry_out(command)
 
     def _carry_out(self, command: Command) -> None:
         match command:
-            case StartZygote():
-                self._start_zygote()
-            case Fork(name=name):
-                self._fork(name)
-            case Kill(pid=pid):
-                self._kill(pid)
-            case ReportDeath(name=name, reason=reason):
-                _log.warning("executor %s died: %s", name, reason)
-                self._deaths.append(ExecutorDied(self.name, name, reason))
-                self._report_deaths()
-                self._remove_socket(name)
             case Beat(names=names):
                 self._report_deaths()
                 self._dealer.send(encode(Heartbeat(PROTOCOL, self.name, names)))
+                if self._said_ready:
+                    self._renewal.renew()
+            case ReportDeath():
+                self._report(command)
+            case SayDraining():
+                if not self._dealer.send(encode(Draining(self.name))):
+                    _log.warning("the scheduler cannot be reached: its runs here end now")
+                    self._leaving = True
+            case Leave():
+                self._leaving = True
+            case StartZygote():
+                self._zygote = ZygoteLink(self._config, self.name, self._board, self._poller)
+            case Fork() | End() | Kill() | Nudge() | Ping() | DropZygote():
+                if self._zygote is not None:
+                    self._command(self._zygote, command)
             case _:
                 assert_never(command)
+
+    def _command(
+        self, zygote: ZygoteLink, command: Fork | End | Kill | Nudge | Ping | DropZygote
+    ) -> None:
+        match command:
+            case Fork(name=name, slot=slot):
+                zygote.fork(name, slot)
+            case End(name=name, run_id=run_id, reason=reason):
+                zygote.end(name, run_id, reason)
+            case Kill(pid=pid):
+                zygote.signal(pid, signal.SIGKILL)
+            case Nudge(pid=pid):
+                zygote.signal(pid, signal.SIGURG)
+            case Ping():
+                zygote.ping()
+            case DropZygote():
+                self._zygote = None
+                zygote.close()
+
+    def _report(self, death: ReportDeath) -> None:
+        ran = self._board.take(death.slot)
+        _log.warning("executor %s died%s: %s", death.name, f" in {ran}" * bool(ran), death.reason)
+        running = NOBODY if death.blameless else ran
+        self._deaths.append(ExecutorDied(self.name, death.name, death.reason, running))
+        self._report_deaths()
+        self._remove_socket(death.name)
 
     def _report_deaths(self) -> None:
         # Unlike heartbeats they are true for ever, and wait for a connection.
         while self._deaths and self._dealer.send(encode(self._deaths[0])):
             self._deaths.popleft()
 
-    def _start_zygote(self) -> None:
-        ours, theirs = socket.socketpair()
-        end = theirs.fileno()
-        with theirs:
-            flags = ("--control-fd", str(end))
-            self._zygote = start_role("zygote", self._config.to_json(), *flags, fds=[end])
-        self._channel = Channel(ours)
-        self._poller.add(self._zygote)
-        self._poller.add(self._channel)
-
-    def _fork(self, name: str) -> None:
-        if self._channel is not None:
-            config = ExecutorConfig(
-                name=name,
-                host=self.name,
-                scheduler=self._config.scheduler,
-                kvs_url=self._config.kvs_url,
-                bind=self._config.bind,
-            )
-            self._channel.send("fork", name, config.to_json())
-
-    def _kill(self, pid: int) -> None:
-        # Only the zygote may wait for it, so the number could be somebody else's by now; a
-        # member of the zygote's session it is not then.
-        with suppress(ProcessLookupError, PermissionError):
-            if self._zygote is not None and os.getsid(pid) == self._zygote.pid:
-                os.killpg(pid, signal.SIGKILL)
-
     def _remove_socket(self, executor: str) -> None:
         if self._config.bind.startswith("ipc://"):
             path = Path(self._config.bind.removeprefix("ipc://"), executor)
             path.unlink(missing_ok=True)
 
+    def _mind_signals(self) -> None:
+        self._life.ended()
+        if self._life.parted:
+            self._leaving = True
+        for _ in range(self._life.signals - self._signals):
+            _log.info("a signal asks this host to end")
+            self._feed(DrainAsked())
+        self._signals = self._life.signals
+
+    def _mind_lease(self, *, sign: bool) -> None:
+        match self._lease.look(clock(), sign=sign):
+            case LeaseLost() as lost:
+                _log.error("%s: its executors are replaced", lost.reason)
+                self._feed(lost)
+            case LeaseBack() as back:
+                self._feed(back)
+
     def _hear_zygote(self) -> None:
-        zygote, channel = self._zygote, self._channel
-        if zygote is None or channel is None:
+        if self._zygote is None:
             return
-        for verb, name, detail in channel.receive():
-            self._feed(Forked(name, detail) if verb == "started" else ExecutorGone(name, detail))
-        if self._pool.zygote is ZygoteState.STARTING and not self._ask_zygote(zygote):
-            return
-        if zygote.ended() or channel.ended:
-            self._lose_zygote(zygote, channel, zygote.how_it_ended())
+        for event in self._zygote.hear(first=not self._zygote_has_worked):
+            self._zygote_has_worked |= isinstance(event, ZygoteReady)
+            self._feed(event)
 
-    def _ask_zygote(self, zygote: Child) -> bool:
-        """Whether the zygote has become ready."""
+    def _hear_scheduler(self) -> bool:
+        """Act on what the scheduler said. Returns whether it said anything."""
+        heard = False
+        for frames in self._dealer.messages():
+            heard = True
+            self._receive(frames)
+        return heard
+
+    def _receive(self, frames: Frames) -> None:
         try:
-            if zygote.answer() is None:
-                return False
-        except ClusterError as error:
-            # One that never worked will not work the next time either.
-            if not self._zygote_was_ready:
-                raise
-            _log.error("%s", error)
-            return True
-        self._zygote_was_ready = True
-        self._feed(ZygoteReady())
-        return True
-
-    def _lose_zygote(self, zygote: Child, channel: Channel, reason: str) -> None:
-        _log.error("the zygote died: %s", reason)
-        self._poller.discard(zygote)
-        self._poller.discard(channel)
-        self._feed(ZygoteGone(reason))
-        # Executors forked in its last moment are known to nobody; their pipe ends here.
-        zygote.stop(0.0)
-        channel.close()
+            message = decode(frames)
+        except ProtocolError as error:
+            _log.warning("dropped a message: %s", error)
+            return
+        match message:
+            case Knock() | Replace() | Fence() | Drained():
+                self._feed(message)
+            case _:
+                _log.warning("a host is not sent a %s", type(message).__name__)
 
 
 def main(config: HostConfig, life: Life) -> None:
@@ -202,9 +242,12 @@ def main(config: HostConfig, life: Life) -> None:
     """
     context = Context()
     host = Host(config, context, life)
+    told = False
     try:
         host.serve()
     finally:
-        host.stop()
-        # What was not sent yet is of no interest to anybody; the scheduler may be gone.
-        context.abandon()
+        try:
+            told = host.stop()
+        finally:
+            # What was not sent yet is of interest only to a scheduler that lives on.
+            context.close() if told else context.abandon()

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
-from cloudburst.core.ids import check_key
+from cloudburst.core.ids import check_key, check_text
+from cloudburst.core.options import check_wait
 from cloudburst.errors import UsageError
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Delete, KeyValueStore
 from cloudburst.kvs.objects import read_objects, write_objects
+from cloudburst.serialization import NotAValue
 
+_ID = re.compile(
+    r"[^/]+/\d+/[A-Za-z0-9_.\-]+@(?:ipc://[^\0]+|tcp://[^\s/]+:(?P<port>\d{1,5}))", re.DOTALL
+)
+MAX_PORT = 65535
 _log = logging.getLogger("cloudburst.user")
 
 
@@ -56,10 +63,12 @@ class UserLibrary:
             The value. It is a snapshot of its own: changing it changes nothing in the KVS.
 
         Raises:
+            InvalidName: nothing can be stored under a key.
+            SerializationError: a value cannot be unpickled here.
             KVSUnavailable: the store does not answer.
             Exception: the key is that of a run that failed; its error is raised.
         """
-        if isinstance(key, str):
+        if _is_one(key):
             return read_objects(self._store, [key], default)[key]
         return read_objects(self._store, list(key), default)
 
@@ -71,21 +80,33 @@ class UserLibrary:
             value: the value; a list of as many values if ``key`` is a list.
 
         Raises:
-            SerializationError: the value cannot be pickled.
+            InvalidName: nothing can be stored under a key.
+            UsageError: there are not as many values as keys.
+            SerializationError: a value cannot be pickled.
+            ValueTooLarge: the store takes no value of that size.
             KVSUnavailable: the store does not answer.
         """
-        if isinstance(key, str):
-            items: Mapping[str, Any] = {key: value}
-        elif isinstance(key, Mapping):
-            items = key
+        if isinstance(key, Mapping):
+            items: Mapping[str, Any] = key
+        elif _is_one(key):
+            items = {check_key(key): value}
         else:
-            if len(key) != len(value):
-                raise UsageError(f"put got {len(key)} keys, but {len(value)} values")
-            items = dict(zip(key, value, strict=True))
+            names, values = [check_key(name) for name in key], _values(value)
+            if len(names) != len(values):
+                raise UsageError(f"put got {len(names)} keys, but {len(values)} values")
+            items = dict(zip(names, values, strict=True))
         write_objects(self._store, items)
 
     def delete(self, key: str) -> bool:
-        """Delete a value from the KVS. Returns whether there was one."""
+        """Delete a value from the KVS. Returns whether there was one.
+
+        Args:
+            key: its key.
+
+        Raises:
+            InvalidName: nothing can be stored under the key.
+            KVSUnavailable: the store does not answer.
+        """
         (existed,) = self._store.execute([Delete(keys.object_key(check_key(key)))])
         return bool(existed)
 
@@ -108,8 +129,9 @@ class UserLibrary:
         Raises:
             UsageError: the recipient is not such an id.
             SerializationError: the message cannot be pickled.
+            KVSUnavailable: the step could not be reached, nor the store, where it would wait.
         """
-        self._post.send(recipient, self.get_id(), message)
+        self._post.send(_check_id(recipient), self.get_id(), message)
 
     def recv(self, timeout: float = 0.0) -> list[tuple[str, Any]]:
         """The messages that were sent to this step and not received before.
@@ -119,15 +141,51 @@ class UserLibrary:
 
         Returns:
             A list of (sender's id, message), oldest first; empty if there is none.
+
+        Raises:
+            UsageError: the timeout is no number.
+            SerializationError: a message cannot be unpickled here; it is dropped.
+            KVSUnavailable: the store does not answer.
         """
-        return self._post.receive(self.get_id(), timeout)
+        return self._post.receive(self.get_id(), check_wait("timeout", timeout))
 
     def log(self, message: str, *args: object) -> None:
-        """Write a line to the executor's log, marked with step and run."""
+        """Write a line to the executor's log, marked with step and run.
+
+        Args:
+            message: the line; a format for ``args``, if there are any, as for `logging`.
+            args: what to put into it.
+        """
         if args:
-            _log.info("[%s %s] " + message, self.step, self.run_id, *args)
+            _log.info(f"[%s %s] {message}", self.step, self.run_id, *args)
         else:  # the message is not a format, and a per cent sign in it just that
             _log.info("[%s %s] %s", self.step, self.run_id, message)
 
+    def __reduce__(self) -> Any:
+        raise NotAValue(
+            "the user library",
+            "It is good for one call only: use it there, and pass on the values it gave.",
+        )
+
     def __repr__(self) -> str:
         return f"<UserLibrary of step {self.step!r} in run {self.run_id}>"
+
+
+def _check_id(recipient: object) -> str:
+    if isinstance(recipient, str):
+        text = check_text(recipient, "recipient")
+        found = _ID.fullmatch(text)
+        if found is not None and 0 < int(found["port"] or MAX_PORT) <= MAX_PORT:
+            return text
+    raise UsageError(f"{recipient!r:.200} is not what get_id() returns in a running function")
+
+
+def _is_one(key: object) -> TypeGuard[str]:
+    """Whether it stands for one key, be it a wrong one."""
+    return isinstance(key, str | bytes) or not isinstance(key, Iterable)
+
+
+def _values(value: object) -> list[Any]:
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise UsageError(f"put got several keys, but not a list of values: {value!r:.80}")
+    return list(value)

@@ -4,77 +4,43 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias, assert_never
+from typing import assert_never
+
+from cloudburst.core.messages import Drained, Fence, Knock, Replace
+from cloudburst.executor.pool_events import (
+    Beat,
+    Command,
+    DrainAsked,
+    DropZygote,
+    End,
+    Event,
+    ExecutorGone,
+    Fork,
+    Forked,
+    Kill,
+    LeaseBack,
+    LeaseLost,
+    Leave,
+    Nudge,
+    Ping,
+    Pong,
+    ReportDeath,
+    SayDraining,
+    StartZygote,
+    Tick,
+    ZygoteGone,
+    ZygoteReady,
+)
+from cloudburst.restarts import Restarts
 
 HEARTBEAT = 0.5
 """Seconds between two heartbeats."""
 
-QUICK = 1.0
-"""Who dies within so many seconds of its start may do so again."""
+ZYGOTE_SILENCE = 3.0
+"""Seconds that a zygote may leave a ping unanswered."""
 
-FIRST_DELAY = 0.1
-LONGEST_DELAY = 5.0
-
-
-class ZygoteReady(NamedTuple):
-    """The zygote forks from now on."""
-
-
-class ZygoteGone(NamedTuple):
-    """The zygote has died, and nobody watches its executors any more."""
-
-    reason: str
-
-
-class Forked(NamedTuple):
-    """An executor runs."""
-
-    name: str
-    pid: int
-
-
-class ExecutorGone(NamedTuple):
-    """An executor has died, or could not be forked."""
-
-    name: str
-    reason: str
-
-
-class Tick(NamedTuple):
-    """Time has passed."""
-
-
-class StartZygote(NamedTuple):
-    """Start a zygote."""
-
-
-class Fork(NamedTuple):
-    """Let the zygote start an executor."""
-
-    name: str
-
-
-class Kill(NamedTuple):
-    """Kill an executor that nobody watches."""
-
-    pid: int
-
-
-class ReportDeath(NamedTuple):
-    """Tell the scheduler."""
-
-    name: str
-    reason: str
-
-
-class Beat(NamedTuple):
-    """Tell the scheduler who is alive."""
-
-    names: tuple[str, ...]
-
-
-Event: TypeAlias = ZygoteReady | ZygoteGone | Forked | ExecutorGone | Tick
-Command: TypeAlias = StartZygote | Fork | Kill | ReportDeath | Beat
+ZYGOTE_START = 60.0
+"""Seconds that a zygote may take to import everything."""
 
 
 class ZygoteState(enum.Enum):
@@ -86,22 +52,6 @@ class ZygoteState(enum.Enum):
 
 
 @dataclass(slots=True)
-class Restarts:
-    """When something that died is started again: at once, later if it keeps dying young."""
-
-    quick_deaths: int = 0
-
-    def delay(self, lived: float) -> float:
-        """Seconds to wait after a life of ``lived`` seconds."""
-        self.quick_deaths = self.quick_deaths + 1 if lived < QUICK else 0
-        if self.quick_deaths <= 1:
-            return 0.0
-        # A bounded exponent: a float has no 2 ** 2000.
-        doublings = min(self.quick_deaths - 2, 10)
-        return min(LONGEST_DELAY, FIRST_DELAY * 2.0**doublings)
-
-
-@dataclass(slots=True)
 class Slot:
     """Room for one executor; a new one in it inherits how the last ones died.
 
@@ -110,17 +60,19 @@ class Slot:
         pid: its process, or 0 while it is being forked.
         since: when it was asked for, and then when it started.
         due: when the next one may be started.
+        condemned: it is to end for no fault of what it runs.
     """
 
     name: str = ""
     pid: int = 0
     since: float = 0.0
     due: float = 0.0
+    condemned: bool = False
     restarts: Restarts = field(default_factory=Restarts)
 
     def vacate(self) -> None:
         """The executor is gone."""
-        self.name, self.pid = "", 0
+        self.name, self.pid, self.condemned = "", 0, False
 
 
 class Pool:
@@ -129,17 +81,22 @@ class Pool:
     Args:
         host: name of the host; executors are called ``<host>.<number>``, never the same twice.
         wanted: how many to keep running.
+        drain_timeout: seconds that runs have to end once somebody wants the host to end.
     """
 
-    def __init__(self, host: str, wanted: int) -> None:
+    def __init__(self, host: str, wanted: int, drain_timeout: float = 30.0) -> None:
         self.host = host
         self.slots = [Slot() for _ in range(wanted)]
         self.zygote = ZygoteState.DOWN
+        self._drain_timeout = drain_timeout
         self._named = 0
         self._zygote_since = 0.0
         self._zygote_due = 0.0
         self._zygote_restarts = Restarts()
+        self._pinged: float | None = None
         self._beat_due = 0.0
+        self._leased = True
+        self._leave_at: float | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -156,34 +113,67 @@ class Pool:
         """Whether as many run as are wanted."""
         return all(slot.pid for slot in self.slots)
 
+    @property
+    def draining(self) -> bool:
+        """Whether the host is about to end."""
+        return self._leave_at is not None
+
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take notice of an event. Returns what is to be done, in this order."""
-        commands: list[Command] = []
+        return [*self._answer(event, now), *self._due(now)]
+
+    def _answer(self, event: Event, now: float) -> list[Command]:
         match event:
             case ZygoteReady():
                 self.zygote, self._zygote_since = ZygoteState.READY, now
             case ZygoteGone(reason=reason):
-                commands = self._lose_zygote(reason, now)
+                return self._lose_zygote(reason, now)
+            case Pong():
+                self._pinged = None
             case Forked(name=name, pid=pid):
                 for slot in self._slots_of(name):
                     slot.pid, slot.since = pid, now
-            case ExecutorGone(name=name, reason=reason):
-                for slot in self._slots_of(name):
-                    slot.vacate()
-                    slot.due = now + slot.restarts.delay(now - slot.since)
-                    commands.append(ReportDeath(name, reason))
+            case ExecutorGone():
+                return self._bury(event, now)
             case Tick():
-                pass
+                return self._check_zygote(now)
+            case DrainAsked():
+                return self._drain(now)
+            case LeaseLost(reason=reason):
+                self._leased = False
+                return self._condemn(self.names, reason)
+            case LeaseBack():
+                self._leased = True
             case _:
-                assert_never(event)
-        return commands + self._due(now)
+                return self._obey(event)
+        return []
+
+    def _obey(self, order: Knock | Replace | Fence | Drained) -> list[Command]:
+        """Do what the scheduler says."""
+        match order:
+            case Knock(executor=name):
+                return [Nudge(slot.pid) for slot in self._slots_of(name) if slot.pid]
+            case Replace(executor=name, run_id=run_id, reason=reason):
+                return [End(name, run_id, reason) for _ in self._slots_of(name)]
+            case Fence(executors=names):
+                return self._condemn(names, "the scheduler had given it up")
+            case Drained(host=host):
+                return [Leave()] if self.draining and host == self.host else []
+            case _:
+                assert_never(order)
+
+    def end(self, now: float) -> list[Command]:
+        """Take notice that all executors have ended, and the host does. Returns what to report."""
+        return self._bury_all("its host was told to end", now, blameless=True)
 
     def next_deadline(self) -> float:
         """When to send a `Tick`, at the latest."""
         deadlines = [self._beat_due]
-        if self.zygote is ZygoteState.DOWN:
+        if self._leave_at is not None:
+            deadlines.append(self._leave_at)
+        if self.zygote is ZygoteState.DOWN and not self.draining:
             deadlines.append(self._zygote_due)
-        elif self.zygote is ZygoteState.READY:
+        elif self._may_fork:
             deadlines += [slot.due for slot in self.slots if not slot.name]
         return min(deadlines)
 
@@ -192,41 +182,100 @@ class Pool:
         names, pids = self.names, self.pids
         assert len(set(names)) == len(names), f"two executors of one name: {names}"
         assert len(set(pids)) == len(pids), f"two executors in one process: {pids}"
-        assert not any(slot.pid and not slot.name for slot in self.slots), "a nameless process"
+        for slot in self.slots:
+            assert slot.name or not (slot.pid or slot.condemned), "somebody without a name"
+            assert self._leased or slot.condemned or not slot.name, f"{slot.name} without a lease"
         assert self.zygote is ZygoteState.READY or not names, f"{names} without a zygote"
         numbers = [int(name.rpartition(".")[2]) for name in names]
         assert all(number <= self._named for number in numbers), "a name from the future"
 
+    @property
+    def _may_fork(self) -> bool:
+        return self.zygote is ZygoteState.READY and self._leased and not self.draining
+
     def _slots_of(self, name: str) -> list[Slot]:
         return [slot for slot in self.slots if slot.name == name]
 
-    def _lose_zygote(self, reason: str, now: float) -> list[Command]:
-        lived = now - self._zygote_since if self.zygote is ZygoteState.READY else 0.0
-        self.zygote = ZygoteState.DOWN
-        self._zygote_due = now + self._zygote_restarts.delay(lived)
-        commands: list[Command] = [Kill(pid) for pid in self.pids]
+    def _condemn(self, names: tuple[str, ...], reason: str) -> list[Command]:
+        commands: list[Command] = []
         for slot in self.slots:
+            if slot.name and slot.name in names and not slot.condemned:
+                slot.condemned = True
+                commands.append(End(slot.name, "", reason))
+        return commands
+
+    def _bury(self, gone: ExecutorGone, now: float) -> list[Command]:
+        commands: list[Command] = []
+        for number, slot in enumerate(self.slots):
+            if slot.name == gone.name:
+                commands.append(ReportDeath(gone.name, gone.reason, number, slot.condemned))
+                # User code that kills processes must not keep others from running.
+                at_once = gone.ordered or gone.at_work or slot.condemned
+                slot.due = now if at_once else now + slot.restarts.delay(now - slot.since)
+                slot.vacate()
+        return commands
+
+    def _bury_all(self, reason: str, now: float, *, blameless: bool) -> list[Command]:
+        commands: list[Command] = []
+        for number, slot in enumerate(self.slots):
             if slot.name:
-                commands.append(ReportDeath(slot.name, f"its zygote died: {reason}"))
+                innocent = blameless or slot.condemned
+                commands.append(ReportDeath(slot.name, reason, number, innocent))
                 slot.vacate()
                 slot.due = now
         return commands
 
+    def _check_zygote(self, now: float) -> list[Command]:
+        if self._pinged is not None and now - self._pinged >= ZYGOTE_SILENCE:
+            return self._lose_zygote(f"it did not answer for {ZYGOTE_SILENCE:g} s", now)
+        if self.zygote is ZygoteState.STARTING and now - self._zygote_since >= ZYGOTE_START:
+            return self._lose_zygote(f"it was not ready after {ZYGOTE_START:g} s", now)
+        return []
+
+    def _lose_zygote(self, reason: str, now: float) -> list[Command]:
+        lived = now - self._zygote_since if self.zygote is ZygoteState.READY else 0.0
+        self.zygote, self._pinged = ZygoteState.DOWN, None
+        self._zygote_due = now + self._zygote_restarts.delay(lived)
+        return [
+            *(Kill(pid) for pid in self.pids),
+            *self._bury_all(f"its zygote died: {reason}", now, blameless=False),
+            DropZygote(),
+        ]
+
+    def _drain(self, now: float) -> list[Command]:
+        if self.draining:
+            return [Leave()]
+        self._leave_at = now + self._drain_timeout
+        return [SayDraining()]
+
     def _due(self, now: float) -> list[Command]:
         commands: list[Command] = []
-        if self.zygote is ZygoteState.DOWN and now >= self._zygote_due:
-            self.zygote = ZygoteState.STARTING
+        if self.zygote is ZygoteState.DOWN and now >= self._zygote_due and not self.draining:
+            self.zygote, self._zygote_since = ZygoteState.STARTING, now
             commands.append(StartZygote())
-        if self.zygote is ZygoteState.READY:
+        if self._may_fork:
             commands += [
-                self._fork(slot, now) for slot in self.slots if not slot.name and now >= slot.due
+                self._fork(number, slot, now)
+                for number, slot in enumerate(self.slots)
+                if not slot.name and now >= slot.due
             ]
         if now >= self._beat_due:
             self._beat_due = now + HEARTBEAT
-            commands.append(Beat(self.names))
+            commands += self._beat(now)
+        if self._leave_at is not None and (now >= self._leave_at or not self.names):
+            commands.append(Leave())
         return commands
 
-    def _fork(self, slot: Slot, now: float) -> Fork:
+    def _beat(self, now: float) -> list[Command]:
+        commands: list[Command] = [Beat(self.names)]
+        if self.draining:  # again, as the scheduler may be another one by now
+            commands.append(SayDraining())
+        if self.zygote is ZygoteState.READY and self._pinged is None:
+            self._pinged = now
+            commands.append(Ping())
+        return commands
+
+    def _fork(self, number: int, slot: Slot, now: float) -> Fork:
         self._named += 1
         slot.name, slot.since = f"{self.host}.{self._named}", now
-        return Fork(slot.name)
+        return Fork(slot.name, number)

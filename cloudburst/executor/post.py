@@ -11,6 +11,7 @@ from typing import Any
 from cloudburst.core.messages import Frames, Mail
 from cloudburst.core.wire import encode
 from cloudburst.errors import CloudburstError, UsageError
+from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.library import UserLibrary
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Append, KeyValueStore, TakeAll
@@ -23,6 +24,9 @@ INBOX_TTL = 600.0
 INBOX_EVERY = 0.05
 """Seconds between two looks of a receiving step into its inbox in the KVS."""
 
+KNOCK_EVERY = 0.002
+"""Seconds between two looks of another thread of a receiving step into its mailbox."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -34,11 +38,18 @@ class PostOffice:
         peers: the way to other executors.
         store: holds the inboxes of steps that cannot be reached directly.
         pump: takes in what has come on the executor's sockets, waiting so many seconds for it.
+        doorbell: kept shut while the sockets are used.
     """
 
     def __init__(
-        self, address: str, peers: Peers, store: KeyValueStore, pump: Callable[[float], None]
+        self,
+        address: str,
+        peers: Peers,
+        store: KeyValueStore,
+        pump: Callable[[float], None],
+        doorbell: Doorbell,
     ) -> None:
+        self._doorbell = doorbell
         self._address = address
         self._peers = peers
         self._store = store
@@ -50,6 +61,7 @@ class PostOffice:
     def open(self, library: UserLibrary) -> None:
         """This step runs now: its mail is kept."""
         self._running = library
+        self._mailbox.clear()  # an interruption may have come between a step and its `close`
         self._look_at = 0.0
 
     def close(self) -> None:
@@ -77,13 +89,18 @@ class PostOffice:
 
     def deliver(self, mail: Mail) -> None:
         """Take in mail for a step of this executor; what does not run has an inbox in the KVS."""
-        if self._running is not None and self._running.get_id() == mail.recipient:
+        if self.is_for_running(mail.recipient):
             self._mailbox.append((mail.sender, mail.frames))
         else:
             try:
                 self._leave(mail)
             except CloudburstError as error:
                 _log.warning("mail for %s is lost: %s", mail.recipient, error)
+
+    def is_for_running(self, recipient: str) -> bool:
+        """Whether that is the step that runs now."""
+        running = self._running
+        return running is not None and running.get_id() == recipient
 
     def receive(self, recipient: str, timeout: float) -> list[tuple[str, Any]]:
         """The running step's messages, waiting up to ``timeout`` seconds for the first.
@@ -94,8 +111,8 @@ class PostOffice:
             SerializationError: the next message cannot be unpacked here; it is dropped.
         """
         deadline = time.monotonic() + timeout
-        self._pump(0.0)
-        while True:
+        self._wait(0.0)
+        while self.is_for_running(recipient):  # a thread of a step may outlive it
             now = time.monotonic()
             if now >= self._look_at:
                 self._look_at = now + INBOX_EVERY
@@ -103,7 +120,17 @@ class PostOffice:
             messages = self._opened()
             if messages or now >= deadline:
                 return messages
-            self._pump(min(deadline, self._look_at) - now)
+            self._wait(min(deadline, self._look_at) - now)
+        return []
+
+    def _wait(self, seconds: float) -> None:
+        """Take in what comes within so many seconds, or a part of them."""
+        if self._doorbell.is_ours:
+            with self._doorbell.shut_meanwhile():
+                self._pump(seconds)
+        else:
+            self._doorbell.knock()
+            time.sleep(min(seconds, KNOCK_EVERY))
 
     def _opened(self) -> list[tuple[str, Any]]:
         """Take the mail out, up to a message that cannot be unpacked; that is the next one."""
@@ -121,8 +148,11 @@ class PostOffice:
         return messages
 
     def _sent(self, address: str, mail: Mail) -> bool:
+        if not self._doorbell.is_ours:
+            return False
         try:
-            return self._peers.send(address, encode(mail))
+            with self._doorbell.shut_meanwhile():
+                return self._peers.send(address, encode(mail))
         except OSError:
             raise _not_an_id(mail.recipient) from None
 

@@ -11,6 +11,7 @@ from typing import Any
 from cloudburst.core.messages import Buffer, Frames
 from cloudburst.core.plan import PlanStep
 from cloudburst.errors import CloudburstError, KeyNotFound, SerializationError
+from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.events import Argument, Done, Input, Local, Work
 from cloudburst.executor.functions import Called, Functions, NotLoaded, arity_problem
 from cloudburst.executor.library import UserLibrary
@@ -19,6 +20,7 @@ from cloudburst.kvs import keys
 from cloudburst.kvs.base import Get, KeyValueStore
 from cloudburst.serialization import (
     CloudburstReference,
+    describe,
     failure_in,
     has_references,
     pack,
@@ -38,8 +40,8 @@ _HERE = Path(__file__).parent
 class _StepFailed(Exception):
     """A step cannot run or raised; ``frames`` is the failure to deliver."""
 
-    def __init__(self, frames: Frames) -> None:
-        super().__init__()
+    def __init__(self, frames: Frames, reason: str) -> None:
+        super().__init__(reason)
         self.frames = frames
 
 
@@ -52,34 +54,49 @@ class Runner:
         store: for references and the user library.
         post: carries the steps' messages.
         functions: the loaded user code.
+        doorbell: interrupts it.
     """
 
-    def __init__(
-        self, name: str, address: str, store: KeyValueStore, post: PostOffice, functions: Functions
+    def __init__(  # noqa: PLR0917  an executor's parts, put together once
+        self,
+        name: str,
+        address: str,
+        store: KeyValueStore,
+        post: PostOffice,
+        functions: Functions,
+        doorbell: Doorbell,
     ) -> None:
         self._name = name
         self._address = address
         self._store = store
         self._post = post
         self._functions = functions
+        self._doorbell = doorbell
         self._pid = os.getpid()
 
     def run(self, work: Work) -> Done:
-        """Run a segment. Whatever the user's code raises becomes a failed `Done`."""
+        """Run a segment. Whatever the user's code raises becomes a failed `Done`.
+
+        If the code is interrupted, nobody wants its value any more, nor its failure.
+        """
         begin = time.perf_counter()
-        failed = True
+        failed, reason = True, ""
         try:
-            value = self._segment(work)
+            try:
+                self._doorbell.open()
+                value = self._segment(work)
+            finally:
+                self._doorbell.shut()
             failed = False
         except _StepFailed as error:
-            value = error.frames
+            value, reason = error.frames, str(error)
         except CloudburstError as error:  # what the segment needs cannot be had
-            value = pack_cluster_failure(error)
+            value, reason = pack_cluster_failure(error), str(error)
         except BaseException as error:  # noqa: BLE001  unpickling runs a value's own methods
-            value = pack_cluster_failure(
-                SerializationError(f"unpickling a value raised {type(error).__name__}")
-            )
-        return Done(work, value, failed, time.perf_counter() - begin)
+            reason = f"unpickling a value raised {describe(error):.200}"
+            value = pack_cluster_failure(SerializationError(reason))
+        self._doorbell.shut()  # the interruption may have come instead of it
+        return Done(work, value, failed, time.perf_counter() - begin, reason)
 
     def _segment(self, work: Work) -> Input:
         plan = work.route.plan
@@ -127,7 +144,7 @@ class Runner:
             called = self._functions.callable_for(dag, step, library)
             return called(library, *arguments, **keywords)
         except NotLoaded as missing:
-            raise _StepFailed(pack_cluster_failure(missing.error)) from None
+            raise _StepFailed(pack_cluster_failure(missing.error), str(missing.error)) from None
         except BaseException as error:  # noqa: BLE001  whatever user code raises is a failure
             if called is not None and isinstance(error, TypeError):
                 error = _explained(error, step, called, len(arguments), keywords)
@@ -140,7 +157,7 @@ class Runner:
 
     def _failed(self, run_id: str, step: PlanStep, error: BaseException) -> _StepFailed:
         frames = pack_failure(error, step=step.name, run_id=run_id, executor=self._name)
-        return _StepFailed(frames)
+        return _StepFailed(frames, f"step {step.name!r} raised {describe(error):.200}")
 
     def _input(self, value: Input) -> Any:
         if isinstance(value, Local):
@@ -166,7 +183,7 @@ class Runner:
         value = unpack(argument.frames)
         if not has_references(argument.frames):
             return value
-        found = self._fetch(references_in(value), work.route.context.timeout)
+        found = self._fetch(references_in(value), work.route.context.patience)
         return resolve(value, found.__getitem__)
 
     def _fetch(
@@ -196,7 +213,7 @@ class Runner:
         frames = split(blob)
         value = unpack(frames)
         if failure_in(value) is not None:
-            raise _StepFailed(frames)
+            raise _StepFailed(frames, f"the run {reference.key!r} that it refers to failed")
         return value
 
 

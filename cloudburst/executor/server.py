@@ -8,47 +8,57 @@ import os
 import signal
 import threading
 import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
 from types import FrameType
 
 from cloudburst.config import ExecutorConfig
 from cloudburst.core.messages import (
     PROTOCOL,
+    Bounce,
     DropDag,
     ExecutorReady,
     ExecutorUnknown,
     Finished,
-    Forget,
     Frames,
+    HandBack,
     Mail,
+    Message,
+    Probe,
     Relay,
     Result,
-    RunState,
+    Standing,
     Start,
+    Stop,
     Trigger,
+    Yield,
 )
-from cloudburst.core.plan import unpack_plan
 from cloudburst.core.wire import decode, encode
-from cloudburst.errors import CloudburstError, KeyNotFound, KVSUnavailable, ProtocolError
+from cloudburst.errors import ProtocolError
+from cloudburst.executor.board import writer_of
+from cloudburst.executor.commits import commit
+from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.events import (
     Command,
     Deliver,
     Event,
     FetchPlan,
-    PlanLoaded,
-    PlanMissing,
+    Interrupt,
+    Leave,
     Report,
     SendTrigger,
+    Undelivered,
     Work,
 )
 from cloudburst.executor.functions import Functions
+from cloudburst.executor.plans import fetch_plan
 from cloudburst.executor.post import PostOffice
 from cloudburst.executor.runner import Runner
 from cloudburst.executor.state import ExecutorState
-from cloudburst.kvs import keys
-from cloudburst.kvs.base import CommitRun, Get
-from cloudburst.kvs.objects import check_size
+from cloudburst.kvs.base import KeyValueStore
 from cloudburst.kvs.redis import RedisStore
-from cloudburst.serialization import has_references, join, pack_cluster_failure, split
+from cloudburst.serialization import has_references
 from cloudburst.transport import Context, Peers, Poller
 
 SHORT = 0.001
@@ -80,74 +90,144 @@ class ExecutorServer:
         self.peers = Peers(context)
         self.poller = Poller(self.inbox, self.scheduler)
         self.store = RedisStore(config.kvs_url)
+        self.spare_store = RedisStore(config.kvs_url)
         self.state = ExecutorState(self.inbox.address)
         self.functions = Functions(self.store, config.instance_idle)
-        self.post = PostOffice(self.inbox.address, self.peers, self.store, self.pump)
-        self.runner = Runner(config.name, self.inbox.address, self.store, self.post, self.functions)
+        self.doorbell = Doorbell(self.look)
+        address = self.inbox.address
+        self.post = PostOffice(address, self.peers, self.store, self.pump, self.doorbell)
+        self.runner = Runner(
+            config.name, address, self.store, self.post, self.functions, self.doorbell
+        )
+        self.says_running = writer_of(config.board_fd, config.slot)
         self.finished: list[Deliver] = []
-        self.reports: list[Finished] = []
+        self.report_at = 0.0
+        self.reports: list[Finished | HandBack | Yield | Standing] = []
+        self.postponed: deque[Frames] = deque()
         self.seconds: dict[tuple[str, int], float] = {}
         self.interruptible = False
+        self.leaving = False
 
     def serve(self) -> None:
-        """Serve until `_Stop`."""
+        """Serve until the process is asked to end."""
         self._introduce()
-        while True:
+        while not self.leaving:
             timeout = SHORT if self.reports else self.functions.drop_idle()
             self.interruptible = True
-            self.poller.wait(timeout)
+            if not self.leaving:  # a signal may just have said so
+                self.poller.wait(timeout)
             self.interruptible = False
             self._take_in()
             if not self.state.ready:
-                self._commit()  # a run whose plan is lost has ended without any work
+                self._commit(self.store)  # a run whose plan is lost has ended without any work
                 self._report()
-            while self.state.ready:
+            while self.state.ready and not self.leaving:
                 self._turn()
                 self.poller.wait(0.0)
                 self._take_in()
 
+    def leave(self) -> None:
+        """Hand what has not begun back to the scheduler, before the process ends."""
+        self._take_in()
+        self._commit(self.store)
+        self._feed(Leave())
+        self._report()
+
     def pump(self, timeout: float) -> None:
-        """For a function that waits for messages: take in what comes within so many seconds."""
+        """For a function that waits for messages: take in what comes within so many seconds.
+
+        Raises:
+            InvocationCancelledError, InvocationTimedOutError: its run is over.
+        """
         # It may wait for what others do when they have these.
-        self._commit()
+        self._commit(self.store)
         self._report()
         self.poller.wait(timeout)
         self._take_in()
+        self.doorbell.raise_if_rung()
+
+    def look(self) -> bool:
+        """Take in what cannot wait for the end of the user code that runs; keep the rest.
+
+        The code may be anywhere, in the middle of a command to the store even, or of a line to
+        the log: nothing is done here that needs its connection, and nothing is said.
+
+        Returns:
+            Whether there was something to knock for.
+        """
+        heard = False
+        self.poller.wait(0.0)
+        for frames in self._arrived():
+            try:
+                message = decode(frames)
+                if not self._take_in_now(message):
+                    self.postponed.append(frames)
+                heard |= isinstance(message, Stop | Bounce | ExecutorUnknown)
+            except ProtocolError:
+                self.postponed.append(frames)  # to be refused again, with a word
+        if not self.doorbell.is_rung:
+            # The code that runs was expected to be short, and results wait for its end.
+            self._commit(self.spare_store)
+        self._report()
+        return heard
+
+    def _take_in_now(self, message: Message) -> bool:
+        match message:
+            case Stop() | Probe() | Bounce():
+                self._feed(message)
+            case ExecutorUnknown():
+                self._introduce()
+            case Start() | Trigger() if self.state.knows(message):
+                self._feed(message)
+            case Mail() if self.post.is_for_running(message.recipient):
+                self.post.deliver(message)
+            case _:
+                return False
+        return True
 
     def _take_in(self) -> None:
-        for frames in self.scheduler.messages():
-            self._receive(frames)
-        for _, frames in self.inbox.messages():
+        while self.postponed:
+            self._receive(self.postponed.popleft())
+        for frames in self._arrived():
             self._receive(frames)
 
     def _receive(self, frames: Frames) -> None:
         try:
-            message = decode(frames)
-            match message:
-                case Start() | Trigger() | Forget():
-                    self._feed(message)
-                case Mail():
-                    self.post.deliver(message)
-                case DropDag(dag=dag):
-                    self.functions.drop_dag(dag)
-                case ExecutorUnknown():
-                    self._introduce()
-                case _:
-                    _log.warning("an executor is not sent a %s", type(message).__name__)
+            self._handle(decode(frames))
         except ProtocolError as error:
             _log.warning("dropped a message: %s", error)
+
+    def _arrived(self) -> Iterator[Frames]:
+        yield from self.scheduler.messages()
+        for _, frames in self.inbox.messages():
+            yield frames
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case Start() | Trigger() | Stop() | Probe() | Bounce():
+                self._feed(message)
+            case Mail():
+                self.post.deliver(message)
+            case DropDag(dag=dag):
+                self.functions.drop_dag(dag)
+            case ExecutorUnknown():
+                self._introduce()
+            case _:
+                _log.warning("an executor is not sent a %s", type(message).__name__)
 
     def _turn(self) -> None:
         """Run what is ready, at most until results that are done have waited long enough."""
         end = time.perf_counter() + SHORT
         while time.perf_counter() < end and (work := self.state.next_work()) is not None:
             if (self.finished or self.reports) and not self._is_short(work):
-                self._commit()
+                self._commit(self.store)
                 self._report()
+            self.says_running(work.run_id)
             done = self.runner.run(work)
             self.seconds[work.route.plan.id, work.segment] = done.seconds
             self._feed(done)
-        self._commit()
+        self.says_running("")
+        self._commit(self.store)
 
     def _is_short(self, work: Work) -> bool:
         if any(has_references(argument.frames) for argument in work.arguments):
@@ -155,105 +235,74 @@ class ExecutorServer:
         return self.seconds.get((work.route.plan.id, work.segment), SHORT) < SHORT
 
     def _feed(self, event: Event) -> None:
+        if isinstance(event, Probe) and self._is_uncommitted(event.run_id):
+            self.reports.append(Standing(event.run_id, event.epoch, active=True))
+            return
         for command in self.state.handle(event):
             self._carry_out(command)
+
+    def _is_uncommitted(self, run_id: str) -> bool:
+        return any(item.finished.run_id == run_id for item in self.finished)
 
     def _carry_out(self, command: Command) -> None:
         match command:
             case Deliver():
                 self.finished.append(command)
             case SendTrigger(address=address, trigger=trigger):
-                if not self.peers.send(address, encode(trigger)):
-                    # Its host reports the death, and the scheduler starts the run again.
-                    _log.warning("executor %s cannot be reached", address)
-            case Report(finished=finished):
+                if not self._sent(address, encode(trigger)):
+                    reason = f"executor {address} could not be reached"
+                    self._feed(Undelivered(trigger.run_id, trigger.epoch, reason))
+            case Report(message=Finished() as finished):
                 self._finish(finished)
+            case Report(message=message):
+                self.reports.append(message)
+                self._report()
+            case Interrupt(run_id=run_id, state=state):
+                self.doorbell.ring(run_id, state)
             case FetchPlan(plan_id=plan_id):
-                self._feed(self._fetch(plan_id))
+                self._feed(fetch_plan(plan_id, self.store))
 
-    def _fetch(self, plan_id: str) -> Event:
-        try:
-            (blob,) = self.store.execute([Get(keys.plan_key(plan_id))])
-        except CloudburstError as error:
-            return PlanMissing(plan_id, pack_cluster_failure(error))
-        if blob is None:
-            lost = KeyNotFound("the KVS lost the plan of this DAG; register its functions again")
-            return PlanMissing(plan_id, pack_cluster_failure(lost))
-        return PlanLoaded(unpack_plan(blob))
-
-    def _commit(self) -> None:
+    def _commit(self, store: KeyValueStore) -> None:
         """Store the results that are to be stored, in one round trip, and tell of all."""
         finished, self.finished = self.finished, []
-        stored = [item for item in finished if item.context.store]
-        if stored:
-            self._store_results(stored)
-        for item in finished:
-            if not item.context.store:
-                self._tell(item)
-
-    def _store_results(self, items: list[Deliver]) -> None:
-        items = [_fitting(item) for item in items]
-        try:
-            answers = self._execute_commits([self._commit_of(item) for item in items])
-        except CloudburstError as error:
-            frames = pack_cluster_failure(error)
-            for item in items:
-                self._tell(_failed(item, frames))
-            return
-        for item, first in zip(items, answers, strict=True):
-            self._tell(item if first else self._committed(item))
-
-    def _execute_commits(self, commits: list[CommitRun]) -> list[bool]:
-        try:
-            return self.store.execute(commits)
-        except KVSUnavailable:
-            # The connection may have broken after the commits: then this only asks again.
-            return self.store.execute(commits)
-
-    def _commit_of(self, item: Deliver) -> CommitRun:
-        finished, context = item.finished, item.context
-        return CommitRun(
-            run_id=finished.run_id,
-            state=finished.state,
-            epoch=finished.epoch,
-            executor=self.config.name,
-            reason="",
-            result=join(item.frames),
-            output_key=context.output_key,
-            ttl=context.ttl,
-        )
-
-    def _committed(self, item: Deliver) -> Deliver:
-        """Another epoch of the run committed first: that is the run's result."""
-        try:
-            (blob,) = self.store.execute([Get(keys.object_key(item.finished.run_id))])
-        except CloudburstError as error:
-            return _failed(item, pack_cluster_failure(error))
-        return item if blob is None else item._replace(frames=split(blob))
+        for outcome in commit(finished, store, self.config.name):
+            if isinstance(outcome, Deliver):
+                self._tell(outcome)
+            else:
+                self._feed(outcome)
 
     def _tell(self, item: Deliver) -> None:
-        run_id, context = item.finished.run_id, item.context
-        result = Result(run_id, item.failed, item.frames)
-        if not (context.reply_to and self.peers.send(context.reply_to, encode(result))):
-            relay = Relay(context.client, run_id, item.failed, item.frames)
+        context, (run_id, epoch, *_) = item.context, item.finished
+        result = Result(run_id, epoch, item.failed, item.frames)
+        if not (context.reply_to and self._sent(context.reply_to, encode(result))):
+            relay = Relay(context.client, run_id, epoch, item.failed, item.frames)
             self.scheduler.send(encode(relay))
         self._finish(item.finished)
 
+    def _sent(self, address: str, frames: Frames) -> bool:
+        try:
+            return self.peers.send(address, frames)
+        except OSError:  # whoever said so, this is not an address
+            return False
+
     def _finish(self, finished: Finished) -> None:
         """Tell the scheduler, later if it was quick: its own work is nearer the next result."""
+        now = time.perf_counter()
+        if not self.reports:
+            self.report_at = now + SHORT
         self.reports.append(finished)
-        if len(self.reports) >= REPORTS or sum(seconds for _, seconds in finished.times) > SHORT:
+        took = sum([seconds for _, seconds in finished.times])
+        if len(self.reports) >= REPORTS or took > SHORT or now >= self.report_at:
             self._report()
 
     def _report(self) -> None:
-        for finished in self.reports:
-            self.scheduler.send(encode(finished))
+        for message in self.reports:
+            self.scheduler.send(encode(message))
         self.reports.clear()
 
     def _introduce(self) -> None:
-        ready = ExecutorReady(
-            PROTOCOL, self.config.name, self.config.host, self.inbox.address, os.getpid()
-        )
+        name, host, address = self.config.name, self.config.host, self.inbox.address
+        ready = ExecutorReady(PROTOCOL, name, host, address, os.getpid(), self.state.holds())
         self.scheduler.send(encode(ready))
 
     def close(self) -> None:
@@ -262,6 +311,7 @@ class ExecutorServer:
         self.scheduler.close()
         self.peers.close()
         self.store.close()
+        self.spare_store.close()
 
 
 def main(config: ExecutorConfig, life_fd: int) -> None:
@@ -274,16 +324,18 @@ def main(config: ExecutorConfig, life_fd: int) -> None:
     gc.freeze()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        if not server.interruptible:
-            os._exit(0)
-        raise _Stop
+        server.leaving = True
+        if server.interruptible:
+            raise _Stop
 
     signal.signal(signal.SIGTERM, stop)
+    server.doorbell.listen()
     threading.Thread(target=_end_with, args=(life_fd,), name="life", daemon=True).start()
     try:
-        server.serve()
-    except _Stop:
-        _log.debug("executor %s stops", config.name)
+        with suppress(_Stop):
+            server.serve()
+        server.interruptible = False
+        server.leave()
     finally:
         server.close()
         context.close()
@@ -298,17 +350,3 @@ def _own_address(config: ExecutorConfig) -> str:
     if config.bind.startswith("ipc://"):
         return f"{config.bind}/{config.name}"
     return f"{config.bind}:*"
-
-
-def _fitting(item: Deliver) -> Deliver:
-    """A result that the store cannot hold is a failure that says so."""
-    try:
-        check_size(sum(map(len, item.frames)), "the result of the run")
-    except CloudburstError as error:
-        return _failed(item, pack_cluster_failure(error))
-    return item
-
-
-def _failed(item: Deliver, frames: Frames) -> Deliver:
-    finished = item.finished._replace(state=RunState.FAILED)
-    return item._replace(failed=True, frames=frames, finished=finished)

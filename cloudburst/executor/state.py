@@ -9,8 +9,20 @@ from __future__ import annotations
 import logging
 from collections import deque
 
-from cloudburst.core.messages import Finished, Forget, Frames, RunContext, RunState, Start, Trigger
-from cloudburst.core.plan import Edge, Plan
+from cloudburst.core.messages import (
+    Bounce,
+    Finished,
+    Frames,
+    HandBack,
+    Probe,
+    RunState,
+    Standing,
+    Start,
+    Stop,
+    Trigger,
+    Yield,
+)
+from cloudburst.core.plan import Plan
 from cloudburst.core.wire import unpack_context
 from cloudburst.errors import ProtocolError
 from cloudburst.executor.events import (
@@ -21,14 +33,17 @@ from cloudburst.executor.events import (
     Event,
     FetchPlan,
     Input,
-    Local,
+    Interrupt,
+    Leave,
     PlanLoaded,
     PlanMissing,
     Report,
     Route,
-    SendTrigger,
+    Stale,
+    Undelivered,
     Work,
 )
+from cloudburst.executor.share import Share, finished_of, make_route, packed, trigger_of
 
 ROUTES = 1000
 """Contexts kept understood."""
@@ -39,38 +54,16 @@ REMEMBERED = 10_000
 _log = logging.getLogger(__name__)
 
 
-class Share:
-    """What this executor has to do for one epoch of a run.
-
-    Attributes:
-        missing: of each segment that waits here, how many inputs it waits for.
-        inputs: what has come for each of them, by position.
-        arguments: the steps' own arguments, by segment.
-        left: how many segments have not run.
-        times: (segment, seconds) of those that have.
-    """
-
-    __slots__ = (
-        "arguments", "epoch", "inputs", "left", "missing", "route", "run_id", "started", "times",
-    )  # fmt: skip
-
-    def __init__(self, run_id: str, epoch: int, route: Route) -> None:
-        self.run_id = run_id
-        self.epoch = epoch
-        self.route = route
-        self.missing = route.missing.copy()
-        self.inputs: dict[int, dict[int, Input]] = {}
-        self.arguments: dict[int, list[Argument]] = {}
-        self.left = len(route.missing)
-        self.started = False
-        self.times: list[tuple[int, float]] = []
-
-
 class ExecutorState:
     """Everything an executor knows of runs.
 
     Args:
         address: this executor's own address, by which contexts name it.
+
+    Attributes:
+        ended: what was said of the shares that ended here, in case nobody heard it.
+        running: the segment that was taken out and is not `Done`.
+        stopped: what stopped its run meanwhile.
     """
 
     def __init__(self, address: str) -> None:
@@ -79,7 +72,9 @@ class ExecutorState:
         self.routes: dict[bytes, Route] = {}
         self.shares: dict[str, Share] = {}
         self.ready: deque[Work] = deque()
-        self.ended: dict[str, int] = {}
+        self.ended: dict[str, Finished | HandBack | Yield] = {}
+        self.running: Work | None = None
+        self.stopped: Stop | None = None
         self.early: dict[str, list[Start | Trigger]] = {}
 
     def handle(self, event: Event) -> list[Command]:
@@ -93,8 +88,18 @@ class ExecutorState:
                 return self._done(event)
             case Start() | Trigger():
                 return self._message(event)
-            case Forget(run_id=run_id, epoch=epoch):
-                return self._forget(run_id, epoch)
+            case Stop():
+                return self._stop(event)
+            case Probe(run_id=run_id, epoch=epoch):
+                return [Report(self._standing(run_id, epoch))]
+            case Undelivered(run_id=run_id, epoch=epoch, reason=reason):
+                return self._give_back(run_id, epoch, reason)
+            case Stale(run_id=run_id, epoch=epoch):
+                return [self._correct(Finished(run_id, epoch, RunState.RUNNING, ()))]
+            case Bounce():
+                return self._yield()
+            case Leave():
+                return self._leave()
             case PlanLoaded(plan=plan):
                 self.plans[plan.id] = plan
                 return self._catch_up(self.early.pop(plan.id, []))
@@ -107,6 +112,7 @@ class ExecutorState:
             work = self.ready.popleft()
             share = self.shares.get(work.run_id)
             if share is not None and share.epoch == work.epoch:
+                self.running = work
                 return work
         return None
 
@@ -114,7 +120,7 @@ class ExecutorState:
         run_id, epoch = message.run_id, message.epoch
         share = self.shares.get(run_id)
         if share is None or share.epoch != epoch:
-            if epoch <= (share.epoch if share else self.ended.get(run_id, 0)):
+            if epoch <= (share.epoch if share else self._ended_epoch(run_id)):
                 return self._stale(message)
             route = self.routes.get(message.context) or self._route(message.context)
             if route is None:
@@ -168,10 +174,10 @@ class ExecutorState:
         commands: list[Command] = []
         for message in early:
             share = self.shares.get(message.run_id)
-            newest = share.epoch if share else self.ended.get(message.run_id, 0)
+            newest = share.epoch if share else self._ended_epoch(message.run_id)
             if newest < message.epoch:
-                self._end(message.run_id, message.epoch)
                 finished = Finished(message.run_id, message.epoch, RunState.FAILED, ())
+                self._end(finished)
                 context = unpack_context(message.context)
                 commands.append(Deliver(context, failed=True, frames=failure, finished=finished))
         return commands
@@ -224,13 +230,19 @@ class ExecutorState:
 
     def _done(self, done: Done) -> list[Command]:
         work = done.work
+        self.running, stopped, self.stopped = None, self.stopped, None
         share = self.shares.get(work.run_id)
         if share is None or share.epoch != work.epoch:
-            return []
+            if stopped is None:
+                return []
+            # Only now nothing of it runs here any more.
+            times = ((work.segment, done.seconds),)
+            finished = Finished(stopped.run_id, stopped.epoch, RunState.RUNNING, times)
+            return [Report(finished)]
         share.left -= 1
         share.times.append((work.segment, done.seconds))
         if done.failed:
-            return [self._deliver(share, RunState.FAILED, done.value)]
+            return self._failed(share, done)
         outputs = share.route.plan.segments[work.segment].outputs
         if not outputs:
             return [self._deliver(share, RunState.SUCCEEDED, done.value)]
@@ -239,90 +251,125 @@ class ExecutorState:
             if share.route.is_here(edge.segment):
                 self._take_input(share, edge.segment, edge.position, done.value)
             else:
-                commands.append(_trigger(share, edge, done.value))
+                commands.append(trigger_of(share, edge, done.value))
         if share.left == 0:
-            self._end(share.run_id, share.epoch)
-            commands.append(Report(_finished(share, RunState.RUNNING)))
+            finished = finished_of(share, RunState.RUNNING)
+            self._end(finished)
+            commands.append(Report(finished))
         return commands
 
+    def _failed(self, share: Share, done: Done) -> list[Command]:
+        if not share.route.context.retried:
+            return [self._deliver(share, RunState.FAILED, done.value)]
+        back = HandBack(share.run_id, share.epoch, raised=True, reason=done.reason)
+        self._end(back)
+        return [Report(back)]
+
     def _deliver(self, share: Share, state: RunState, value: Input) -> Deliver:
-        self._end(share.run_id, share.epoch)
-        failed = state is RunState.FAILED
-        return Deliver(share.route.context, failed, _packed(value), _finished(share, state))
+        failed, finished = state is RunState.FAILED, finished_of(share, state)
+        self._end(finished)
+        route = share.route
+        return Deliver(route.context, failed, packed(value), finished, route.plan.target)
 
-    def _forget(self, run_id: str, epoch: int) -> list[Command]:
-        share = self.shares.get(run_id)
-        times: tuple[tuple[int, float], ...] = ()
+    def _stop(self, stop: Stop) -> list[Command]:
+        run_id, epoch, state = stop
+        share, finished = self.shares.get(run_id), Finished(run_id, epoch, RunState.RUNNING, ())
         if share is not None and share.epoch <= epoch:
-            times = tuple(share.times)
-        if share is None or share.epoch <= epoch:
-            self._end(run_id, epoch)
-        return [Report(Finished(run_id, epoch, RunState.RUNNING, times))]
+            finished = finished._replace(times=tuple(share.times))
+        self._end(finished)
+        # Also if a trigger of the next epoch was faster: the code that runs is of an older one.
+        running = self.running
+        if running is not None and running.run_id == run_id and running.epoch <= epoch:
+            self.stopped = stop
+            return [Interrupt(run_id, state)]
+        return [Report(finished)]
 
-    def _end(self, run_id: str, epoch: int) -> None:
-        self.shares.pop(run_id, None)
-        self.ended[run_id] = max(epoch, self.ended.pop(run_id, 0))
+    def _give_back(self, run_id: str, epoch: int, reason: str) -> list[Command]:
+        return [self._correct(HandBack(run_id, epoch, raised=False, reason=reason))]
+
+    def _correct(self, said: Finished | HandBack) -> Report:
+        """The share is over, and whatever was said of it, the run did not end by it."""
+        if self._ended_epoch(said.run_id) == said.epoch:
+            del self.ended[said.run_id]
+        self._end(said)
+        return Report(said)
+
+    def _leave(self) -> list[Command]:
+        """Give back all shares but the one that runs."""
+        running = self.running.run_id if self.running else None
+        return [
+            command
+            for share in list(self.shares.values())
+            if share.run_id != running
+            for command in self._give_back(share.run_id, share.epoch, "its executor was ended")
+        ]
+
+    def knows(self, message: Start | Trigger) -> bool:
+        """Whether the message can be taken in without the KVS."""
+        if message.context in self.routes:
+            return True
+        return unpack_context(message.context).plan in self.plans
+
+    def _yield(self) -> list[Command]:
+        """Give back the runs that are wholly here, and of which nothing has begun."""
+        running = self.running.run_id if self.running else None
+        unbegun = [
+            share
+            for share in self.shares.values()
+            if share.run_id != running
+            and share.left == len(share.route.context.places)
+            and share.left > len(share.missing)
+        ]
+        yielded = [Yield(share.run_id, share.epoch) for share in unbegun]
+        for said in yielded:
+            self._end(said)
+        return [Report(said) for said in yielded]
+
+    def _standing(self, run_id: str, epoch: int) -> Finished | HandBack | Yield | Standing:
+        share = self.shares.get(run_id)
+        if share is None or share.epoch != epoch:
+            ended = self.ended.get(run_id)
+            if ended is not None and ended.epoch == epoch and not self._runs(run_id, epoch):
+                return ended._replace(times=()) if isinstance(ended, Finished) else ended
+            return Standing(run_id, epoch, active=self._runs(run_id, epoch))
+        # What does not wait for inputs runs, or could.
+        return Standing(run_id, epoch, active=share.left > len(share.missing))
+
+    def holds(self) -> tuple[tuple[str, int], ...]:
+        """The (run, epoch) of which something is here that is not over."""
+        held = {run_id: share.epoch for run_id, share in self.shares.items()}
+        for messages in self.early.values():
+            held.update((message.run_id, message.epoch) for message in messages)
+        if self.running is not None:
+            held.setdefault(self.running.run_id, self.running.epoch)
+        return tuple(held.items())
+
+    def _runs(self, run_id: str, epoch: int) -> bool:
+        running = self.running
+        return running is not None and (running.run_id, running.epoch) == (run_id, epoch)
+
+    def _ended_epoch(self, run_id: str) -> int:
+        ended = self.ended.get(run_id)
+        return 0 if ended is None else ended.epoch
+
+    def _end(self, said: Finished | HandBack | Yield) -> None:
+        run_id = said.run_id
+        share = self.shares.get(run_id)
+        if share is not None and share.epoch <= said.epoch:
+            del self.shares[run_id]
+        before = self.ended.pop(run_id, said)
+        self.ended[run_id] = max(before, said, key=lambda item: item.epoch)
         if len(self.ended) > REMEMBERED:
             del self.ended[next(iter(self.ended))]
 
     def validate(self) -> None:
         """Check the invariants; raises AssertionError if one does not hold."""
         for run_id, share in self.shares.items():
-            assert self.ended.get(run_id, 0) < share.epoch
+            assert self._ended_epoch(run_id) < share.epoch
             assert share.inputs.keys() <= share.missing.keys() <= share.route.missing.keys()
             assert all(count > 0 for count in share.missing.values())
             assert share.left >= len(share.missing)
+        assert self.stopped is None or self.running is not None
         assert self.early.keys().isdisjoint(self.plans)
         assert len(self.ended) <= REMEMBERED
         assert len(self.routes) <= ROUTES
-
-
-def make_route(context: RunContext, packed: bytes, plan: Plan, address: str) -> Route:
-    """What a context means on the executor at that address.
-
-    Raises:
-        ProtocolError: the context is not one of the plan, or places nothing here.
-    """
-    places, executors = context.places, context.executors
-    if not (
-        len(places) == len(plan.segments)
-        and all(0 <= place < len(executors) for place in places)
-        and all(0 <= step < len(plan.steps) for step in context.given)
-    ):
-        raise ProtocolError(f"a run's context does not fit its plan {plan.id}")
-    here = {number for number, place in enumerate(places) if executors[place] == address}
-    if not here:
-        raise ProtocolError(f"a run of plan {plan.id} has no segment on this executor")
-    given = {plan.segment_of[step] for step in context.given}
-    needs_start = [n for n in sorted(here) if not plan.segments[n].parents or n in given]
-    outputs = {number: plan.segments[number].outputs for number in here}
-    return Route(
-        context=context,
-        packed=packed,
-        plan=plan,
-        missing={n: plan.segments[n].inputs + (n in needs_start) for n in sorted(here)},
-        needs_start=tuple(needs_start),
-        keep_local=frozenset(
-            number
-            for number, edges in outputs.items()
-            if len(edges) == 1 and edges[0].segment in here
-        ),
-    )
-
-
-def _trigger(share: Share, edge: Edge, value: Input) -> SendTrigger:
-    context = share.route.context
-    address = context.executors[context.places[edge.segment]]
-    frames = _packed(value)
-    trigger = Trigger(share.run_id, share.epoch, share.route.packed, *edge, frames)
-    return SendTrigger(address, trigger)
-
-
-def _finished(share: Share, state: RunState) -> Finished:
-    return Finished(share.run_id, share.epoch, state, tuple(share.times))
-
-
-def _packed(value: Input) -> Frames:
-    if isinstance(value, Local):
-        raise TypeError("a value that leaves the executor was not packed")
-    return value

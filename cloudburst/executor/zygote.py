@@ -1,7 +1,8 @@
 """The zygote: a process that has imported everything and does nothing but fork executors.
 
 It has one thread and never makes a ZeroMQ context, so that its children are sound. It watches
-them and reports each death. When the host is gone, or lets go of the zygote, it ends them all.
+them, kills them when it is told to or when something stops them, and reports each death. When the
+host is gone, or lets go of the zygote, it ends them all.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn, TypeAlias
+from typing import NamedTuple, NoReturn, TypeAlias
 
 from cloudburst.child import describe_exit
 from cloudburst.config import ExecutorConfig, HostConfig, usable_cores
+from cloudburst.executor.board import Board
 from cloudburst.executor.control import Channel
 from cloudburst.life import Life, noted
 from cloudburst.transport import Poller
 
 STOP_GRACE = 0.5
 """Seconds executors have to end after SIGTERM."""
+
+STANDSTILL = 0.05
+"""Seconds that a process may take to stop once it was told to."""
 
 THREAD_LIMITS = (
     "OMP_NUM_THREADS",
@@ -42,20 +47,30 @@ Run: TypeAlias = Callable[[ExecutorConfig, int], None]
 """An executor's main: its configuration, and a descriptor that ends with the host."""
 
 
+class _Verdict(NamedTuple):
+    """Why an executor was killed, and whether the host had wanted it."""
+
+    reason: str
+    ordered: bool
+
+
 class Zygote:
     """Starts executors on command and reaps them.
 
     Args:
         life: the pipe to the host, whose end ends the zygote and its executors.
         channel: where commands come from.
+        board: where executors say what they run.
         run: what forked executors do, or None to start a fresh interpreter for each.
     """
 
-    def __init__(self, life: Life, channel: Channel, run: Run | None) -> None:
+    def __init__(self, life: Life, channel: Channel, board: Board, run: Run | None) -> None:
         self._life = life
         self._channel = channel
+        self._board = board
         self._run = run
-        self._names: dict[int, str] = {}
+        self._executors: dict[int, ExecutorConfig] = {}
+        self._verdicts: dict[int, _Verdict] = {}
         signal.signal(signal.SIGCHLD, noted)
 
     def serve(self) -> None:
@@ -65,46 +80,89 @@ class Zygote:
             # After `ended`, which takes the note of a SIGCHLD away, and before the wait.
             self.reap()
             poller.wait(None)
-            for verb, name, config in self._channel.receive():
-                if verb == "fork":
-                    self.start(name, ExecutorConfig.from_json(config))
+            for verb, *words in self._channel.receive():
+                match verb:
+                    case "fork":
+                        self.start(*words)
+                    case "kill":
+                        self.kill(*words)
+                    case "ping":
+                        self._channel.send("pong")
 
-    def start(self, name: str, config: ExecutorConfig) -> None:
+    def start(self, name: str, config: str) -> None:
         """Start an executor and report it."""
+        told = ExecutorConfig.from_json(config)
         try:
-            pid = self._spawn(config) if self._run is None else self._fork(self._run, config)
+            pid = self._spawn(config) if self._run is None else self._fork(self._run, told)
         except OSError as error:
-            self._channel.send("died", name, f"it could not be started: {error}")
+            how = _Verdict(f"it could not be started: {error}", ordered=False)
+            self._channel.send("died", name, *how)
             return
-        self._names[pid] = name
+        self._executors[pid] = told
         self._channel.send("started", name, pid)
 
+    def kill(self, name: str, run_id: str, reason: str) -> None:
+        """Kill an executor, unless there is a ``run_id`` and it does not run that run now."""
+        for pid, config in list(self._executors.items()):
+            if config.name == name and (not run_id or self._is_caught(pid, config.slot, run_id)):
+                self._verdicts[pid] = _Verdict(reason, ordered=True)
+                _kill_group(pid)
+
     def reap(self) -> None:
-        """Report every executor that has ended."""
-        while self._names:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+        """Report every executor that has ended, and end every one that was stopped."""
+        while self._executors:
+            pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             if pid == 0:
                 return
-            # What its functions started ends with it; they cannot be told to.
-            _kill_group(pid)
-            name = self._names.pop(pid, None)
-            if name is not None:
-                reason = describe_exit(os.waitstatus_to_exitcode(status))
-                self._channel.send("died", name, reason)
+            self._take_note(pid, status)
 
     def stop(self) -> None:
         """End all executors: SIGTERM, then SIGKILL."""
-        for pid in self._names:
+        for pid in self._executors:
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_GRACE
-        while self._names and time.monotonic() < deadline:
+        while self._executors and time.monotonic() < deadline:
             self.reap()
             # The pipe has ended and would end every wait at once.
             time.sleep(0.005)
-        for pid in self._names:
+        for pid in self._executors:
             _kill_group(pid)
             os.waitpid(pid, 0)
-        self._names.clear()
+        self._executors.clear()
+
+    def _take_note(self, pid: int, status: int) -> None:
+        """Act on what `os.waitpid` said."""
+        # What its functions started ends with it; they cannot be told to.
+        _kill_group(pid)
+        if os.WIFSTOPPED(status):
+            name = signal.Signals(os.WSTOPSIG(status)).name
+            self._verdicts.setdefault(pid, _Verdict(f"stopped by {name}", ordered=False))
+            return
+        config = self._executors.pop(pid, None)
+        how = _Verdict(describe_exit(os.waitstatus_to_exitcode(status)), ordered=False)
+        verdict = self._verdicts.pop(pid, how)
+        if config is not None:
+            at_work = bool(self._board.read(config.slot))
+            self._channel.send("died", config.name, *verdict, at_work)
+
+    def _is_caught(self, pid: int, slot: int, run_id: str) -> bool:
+        """Whether the executor runs that run, and is stopped so that this stays true."""
+        if not self._board.shows(slot, run_id):
+            return False
+        os.kill(pid, signal.SIGSTOP)
+        deadline = time.monotonic() + STANDSTILL
+        while time.monotonic() < deadline:
+            stopped, status = os.waitpid(pid, os.WNOHANG | os.WUNTRACED)
+            if stopped and os.WIFSTOPPED(status):
+                break
+            if stopped:
+                self._take_note(pid, status)
+                return False
+            time.sleep(0.0005)
+        if self._board.shows(slot, run_id):
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
 
     def _fork(self, run: Run, config: ExecutorConfig) -> int:
         sys.stdout.flush()
@@ -121,8 +179,8 @@ class Zygote:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _OUR_SIGNALS)
         return pid
 
-    def _spawn(self, config: ExecutorConfig) -> int:
-        line = ["-P", "-m", "cloudburst", "executor", "--config", config.to_json(), "--life"]
+    def _spawn(self, config: str) -> int:
+        line = ["-P", "-m", "cloudburst", "executor", "--config", config, "--life"]
         return os.posix_spawn(
             sys.executable,
             [sys.executable, *line],
@@ -138,6 +196,7 @@ class Zygote:
         try:
             life_fd = self._life.detach()
             self._channel.close()
+            self._board.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setpgid(0, 0)
             _die_with_parent()
@@ -178,12 +237,15 @@ def warm_up(load: Callable[[], Run], threads: int) -> Run:
     return run
 
 
-def main(config: HostConfig, life: Life, channel: Channel, load: Callable[[], Run]) -> None:
+def main(
+    config: HostConfig, life: Life, channel: Channel, board_fd: int, load: Callable[[], Run]
+) -> None:
     """Run a zygote until its host ends or lets go of it."""
     run = None
     if config.start_method == "fork":
         run = warm_up(load, max(1, usable_cores() // max(1, config.executors)))
-    zygote = Zygote(life, channel, run)
+    # A copy: the executors inherit the descriptor under the number that their host told them.
+    zygote = Zygote(life, channel, Board.open(os.dup(board_fd)), run)
     life.ready()
     try:
         zygote.serve()

@@ -6,6 +6,7 @@ travels in one pipeline, and every store is tested by the same suite.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -94,15 +95,34 @@ class Members(NamedTuple):
     key: str
 
 
+class Increment(NamedTuple):
+    """-> the number under the key, after 1 was added to it; it begins at 0."""
+
+    key: str
+
+
+class Hold(NamedTuple):
+    """Take a lease that nobody holds, or renew one's own. -> whether ``holder`` has it now."""
+
+    key: str
+    holder: bytes
+    ttl: float
+
+
+class Time(NamedTuple):
+    """-> the store's clock, in seconds since the epoch."""
+
+
 class RecordRun(NamedTuple):
     """Create or advance a run's record, unless it has ended. -> whether the run is open.
 
-    ``state`` is PENDING or RUNNING. Nothing changes for a lower epoch than the one recorded, nor
-    when a run would go back from RUNNING to PENDING within one epoch. The first record of a run
-    keeps ``call``, from which a restarted scheduler can start it again; later ones leave it as
-    it is (an empty ``call``). Time ``accepted`` is noted by the first record, ``started`` by the
-    first that says RUNNING; times are the store's, in seconds since the epoch. The record
-    expires ``ttl`` seconds after its last change.
+    ``state`` is PENDING, RUNNING or CANCELLING. Nothing changes for a lower epoch than the one
+    recorded, nor when a run would go back from RUNNING to PENDING within one epoch for no reason,
+    nor by anything but CANCELLING once it is that. The first record of a run keeps ``call``, from
+    which a restarted scheduler can start it again; later ones leave it as it is (an empty
+    ``call``). A ``reason`` is added, with the epoch, as a line of ``reasons``. Time ``accepted`` is
+    noted by the first record, ``started`` by the first that does not say PENDING; times are the
+    store's, in seconds since the epoch. The record expires ``ttl`` seconds after its last change.
     """
 
     run_id: str
@@ -110,17 +130,29 @@ class RecordRun(NamedTuple):
     epoch: int
     target: str
     executor: str
+    reason: str
     call: Buffer
     ttl: float
 
 
-class CommitRun(NamedTuple):
-    """Store a run's result and close its record. -> whether this was the first commit.
+class Commit(enum.IntEnum):
+    """What became of a `CommitRun`."""
 
-    ``state`` is SUCCEEDED or FAILED. Only the first commit of a run changes anything, whatever
-    its epoch; a run without a record gets one. The result is stored as the object named
+    ENDED = 0  # the run has ended before
+    STORED = 1  # this was the first, and is the run's end
+    STALE = 2  # the run goes on without this attempt: under a later epoch, or to be cancelled
+
+
+class CommitRun(NamedTuple):
+    """Store a run's result and close its record. -> `Commit`.
+
+    ``state`` is one of `ENDED` states. Only the first commit of a run changes anything. One of a
+    lower epoch than the record's, or of a run that is CANCELLING and not CANCELLED or TIMED_OUT
+    by it, is stale. A run without a record gets one. The result is stored as the object named
     ``run_id``, and unless ``output_key`` is empty also as the object of that name, which does
-    not expire. The record drops its call, and notes the time as ``finished``.
+    not expire. The record drops its call, and notes the time as ``finished``. If there was none
+    before, it notes ``target``, and as ``accepted`` the time ``seconds`` ago. That is also the time
+    ``started`` of what an ``executor`` has ended, if none was noted.
     """
 
     run_id: str
@@ -131,6 +163,8 @@ class CommitRun(NamedTuple):
     result: Buffer
     output_key: str
     ttl: float
+    target: str = ""
+    seconds: float = 0.0
 
 
 Operation: TypeAlias = (
@@ -146,6 +180,9 @@ Operation: TypeAlias = (
     | AddMember
     | DropMember
     | Members
+    | Increment
+    | Hold
+    | Time
     | RecordRun
     | CommitRun
 )

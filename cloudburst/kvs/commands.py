@@ -11,12 +11,15 @@ from cloudburst.core.messages import Buffer
 from cloudburst.kvs.base import (
     AddMember,
     Append,
+    Commit,
     CommitRun,
     Delete,
     DropField,
     DropMember,
     Get,
     GetFields,
+    Hold,
+    Increment,
     Members,
     Operation,
     Put,
@@ -24,6 +27,7 @@ from cloudburst.kvs.base import (
     RecordRun,
     SetFields,
     TakeAll,
+    Time,
 )
 from cloudburst.kvs.keys import object_key, run_key, staged_key
 
@@ -69,13 +73,14 @@ def _script(name: str) -> Script:
 _RECORD = _script("record.lua")
 _COMMIT = _script("commit.lua")
 _APPEND = _script("append.lua")
+_HOLD = _script("hold.lua")
 
 LOAD_SCRIPTS: Final = tuple(
-    Command(("SCRIPT", "LOAD", script.text), None) for script in (_RECORD, _COMMIT, _APPEND)
+    Command(("SCRIPT", "LOAD", script.text), None) for script in (_RECORD, _COMMIT, _APPEND, _HOLD)
 )
 
 _REPEATABLE = frozenset(
-    (Get, Put, GetFields, SetFields, AddMember, DropMember, Members, RecordRun),
+    (Get, Put, GetFields, SetFields, AddMember, DropMember, Members, Hold, Time, RecordRun),
 )
 
 
@@ -155,28 +160,39 @@ def _append(operation: Append) -> Command:
     return _call(_APPEND, [key], arguments, _nothing, _size(value) >= LARGE)
 
 
+def _hold(operation: Hold) -> Command:
+    key, holder, ttl = operation
+    return _call(_HOLD, [key], (holder, _milliseconds(ttl)), bool, large=False)
+
+
 def _record(operation: RecordRun) -> Command:
-    run_id, state, epoch, target, executor, call, ttl = operation
-    arguments = (state, epoch, target, executor, _flat(call), _milliseconds(ttl))
+    run_id, state, epoch, target, executor, reason, call, ttl = operation
+    arguments = (state, epoch, target, executor, reason, _flat(call), _milliseconds(ttl))
     return _call(_RECORD, [run_key(run_id)], arguments, bool, _size(call) >= LARGE)
 
 
 def _commit(operation: CommitRun) -> Command:
-    run_id, state, epoch, executor, reason, result, output, ttl = operation
+    run_id, state, epoch, executor, reason, result, output, ttl, *_ = operation
     keys = [run_key(run_id), object_key(run_id), *([object_key(output)] if output else [])]
     place = 3 if output else 0
-    arguments = (state, epoch, executor, reason, _milliseconds(ttl), _flat(result), place, 0)
-    return _call(_COMMIT, keys, arguments, bool, _size(result) >= LARGE)
+    said = (state, epoch, executor, reason, _milliseconds(ttl))
+    arguments = (*said, _flat(result), place, 0, *_start(operation))
+    return _call(_COMMIT, keys, arguments, Commit, _size(result) >= LARGE)
 
 
 def _staged_commit(operation: CommitRun) -> tuple[Command, Command]:
-    run_id, state, epoch, executor, reason, result, output, ttl = operation
+    run_id, state, epoch, executor, reason, result, output, ttl, *_ = operation
     staged = staged_key(run_id, epoch, executor)
     stage = Command(("SET", staged, _flat(result), "PX", _STAGED_MS), None, large=True)
     keys = [run_key(run_id), object_key(run_id), staged, *([object_key(output)] if output else [])]
     place = 4 if output else 0
-    arguments = (state, epoch, executor, reason, _milliseconds(ttl), "", place, 3)
-    return stage, _call(_COMMIT, keys, arguments, bool, large=False)
+    said = (state, epoch, executor, reason, _milliseconds(ttl))
+    arguments = (*said, "", place, 3, *_start(operation))
+    return stage, _call(_COMMIT, keys, arguments, Commit, large=False)
+
+
+def _start(operation: CommitRun) -> tuple[str, str]:
+    return operation.target, f"{operation.seconds:.6f}"
 
 
 def _nothing(_: object) -> None:
@@ -203,6 +219,10 @@ def _fields(reply: list[bytes]) -> dict[str, bytes]:
     return dict(zip(map(_text, reply[::2]), reply[1::2], strict=True))
 
 
+def _seconds(reply: list[bytes]) -> float:
+    return int(reply[0]) + int(reply[1]) / 1e6
+
+
 def _members(reply: list[bytes]) -> list[str]:
     return sorted(map(_text, reply))
 
@@ -220,6 +240,9 @@ _ENCODERS: dict[type, Callable[[Any], Command]] = {
     AddMember: lambda operation: Command(("SADD", *operation), _nothing),
     DropMember: lambda operation: Command(("SREM", *operation), _nothing),
     Members: lambda operation: Command(("SMEMBERS", operation.key), _members),
+    Increment: lambda operation: Command(("INCR", operation.key), _itself),
+    Hold: _hold,
+    Time: lambda _: Command(("TIME",), _seconds),
     RecordRun: _record,
     CommitRun: _commit,
 }

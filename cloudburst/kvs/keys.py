@@ -14,8 +14,20 @@ FUNCTIONS: Final = "cb:functions"
 DAGS: Final = "cb:dags"
 """The registered DAGs, likewise."""
 
+OPTIONS: Final = "cb:options"
+"""Options of functions and DAGs, by "function NAME" and "dag NAME"."""
+
+SCHEDULER: Final = "cb:scheduler"
+"""The lease of the scheduler: its identity and address."""
+
+TERM: Final = "cb:term"
+"""How many schedulers this store has had."""
+
 OPEN_RUNS: Final = "cb:open_runs"
 """The set of ids of runs that were accepted and have not ended."""
+
+PARKED: Final = "cb:parked"
+"""The set of names of the large arguments of these runs, which are of no use after them."""
 
 
 def object_key(name: str) -> str:
@@ -46,3 +58,8 @@ def code_key(version: str) -> str:
 def plan_key(plan_id: str) -> str:
     """Of a DAG's plan, by the hash of it."""
     return f"cb:plan:{plan_id}"
+
+
+def host_key(host: str) -> str:
+    """Of the entry that a living host keeps renewing; it expires when the host does not."""
+    return f"cb:host:{host}"

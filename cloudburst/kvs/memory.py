@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,12 +15,15 @@ from cloudburst.errors import KVSUnavailable
 from cloudburst.kvs.base import (
     AddMember,
     Append,
+    Commit,
     CommitRun,
     Delete,
     DropField,
     DropMember,
     Get,
     GetFields,
+    Hold,
+    Increment,
     Members,
     Operation,
     Put,
@@ -27,12 +31,15 @@ from cloudburst.kvs.base import (
     RecordRun,
     SetFields,
     TakeAll,
+    Time,
 )
 from cloudburst.kvs.keys import object_key, run_key
 
 Kind = TypeVar("Kind", list[bytes], dict[str, bytes], set[str])
 
-_ENDED = (b"SUCCEEDED", b"FAILED")
+_NUMBER = re.compile(rb"0|-?[1-9][0-9]*")
+_ENDED = (b"SUCCEEDED", b"FAILED", b"CANCELLED", b"TIMED_OUT")
+_STOPPED = ("CANCELLED", "TIMED_OUT")
 
 
 @dataclass(slots=True)
@@ -65,6 +72,9 @@ class MemoryStore:
             AddMember: lambda operation: self._change(operation.key, set).add(operation.member),
             DropMember: self._drop_member,
             Members: lambda operation: sorted(self._read(operation.key, set)),
+            Increment: self._increment,
+            Hold: self._hold,
+            Time: lambda _: self._clock(),
             RecordRun: self._record,
             CommitRun: self._commit,
         }
@@ -138,6 +148,17 @@ class MemoryStore:
             self._entries.pop(operation.key, None)
         return dropped
 
+    def _increment(self, operation: Increment) -> int:
+        text = self._get(Get(operation.key)) or b"0"
+        # What Redis takes for a number: no spaces, no leading zeros, 64 bits.
+        number = int(text) + 1 if _NUMBER.fullmatch(text) else 2**63
+        if not -(2**63) <= number < 2**63:
+            raise KVSUnavailable("the store refused: ERR value is not an integer or out of range")
+        if self._live(operation.key) is None:
+            self._store(operation.key, b"", 0.0)
+        self._entries[operation.key].value = b"%d" % number
+        return number
+
     def _append(self, operation: Append) -> None:
         self._change(operation.key, list).append(bytes(operation.value))
         self._expire(operation.key, operation.ttl)
@@ -153,8 +174,15 @@ class MemoryStore:
         if not members:
             self._entries.pop(operation.key, None)
 
+    def _hold(self, operation: Hold) -> bool:
+        key, holder, ttl = operation
+        if self._get(Get(key)) not in (None, holder):
+            return False
+        self._store(key, holder, ttl)
+        return True
+
     def _record(self, operation: RecordRun) -> bool:
-        run_id, state, epoch, target, executor, call, ttl = operation
+        run_id, state, epoch, target, executor, reason, call, ttl = operation
         key = run_key(run_id)
         known = self._read(key, dict)
         if known.get("state") in _ENDED:
@@ -162,39 +190,57 @@ class MemoryStore:
         if known:
             recorded = int(known["epoch"])
             back = epoch == recorded and known["state"] == b"RUNNING" and state == "PENDING"
-            if epoch < recorded or back:
+            back = back and not reason
+            stopping = known["state"] == b"CANCELLING" and state != "CANCELLING"
+            if epoch < recorded or back or stopping:
                 return True
         record = self._change(key, dict)
         record.setdefault("accepted", self._now())
-        if state == "RUNNING":
+        if state in ("RUNNING", "CANCELLING"):
             record.setdefault("started", self._now())
         record |= _fields(state=state, epoch=epoch, target=target, executor=executor)
+        line = _bytes(f"{epoch} {reason}\n") if reason else b""
+        if not record.get("reasons", b"").endswith(line):
+            record["reasons"] = record.get("reasons", b"") + line
         if call:
             record.setdefault("call", bytes(call))
         self._expire(key, ttl)
         return True
 
-    def _commit(self, operation: CommitRun) -> bool:
-        run_id, state, epoch, executor, reason, result, output, ttl = operation
+    def _commit(self, operation: CommitRun) -> Commit:
+        run_id, state, epoch, executor, reason, result, output, ttl, target, seconds = operation
         key = run_key(run_id)
-        if self._read(key, dict).get("state") in _ENDED:
-            return False
+        known = self._read(key, dict)
+        if known.get("state") in _ENDED:
+            return Commit.ENDED
+        stopping = known.get("state") == b"CANCELLING" and state not in _STOPPED
+        if stopping or epoch < int(known.get("epoch", 0)):
+            return Commit.STALE
         self._store(object_key(run_id), result, ttl)
         if output:
             self._store(object_key(output), result, 0)
         record = self._change(key, dict)
         record |= _fields(state=state, epoch=epoch, executor=executor, reason=reason)
         record["finished"] = self._now()
+        began = b"%.6f" % (self._clock() - seconds)
+        if "accepted" not in record:
+            record |= {"target": _bytes(target), "accepted": began}
+        if executor:
+            record.setdefault("started", max(began, record["accepted"]))
         record.pop("call", None)
         self._expire(key, ttl)
-        return True
+        return Commit.STORED
 
     def _now(self) -> bytes:
         return b"%.6f" % self._clock()
 
 
 def _fields(**values: object) -> dict[str, bytes]:
-    return {name: str(value).encode("utf-8", "surrogatepass") for name, value in values.items()}
+    return {name: _bytes(str(value)) for name, value in values.items()}
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 class MemoryWriter:

@@ -238,6 +238,7 @@ class RedisWriter:
         self._submissions: deque[_Submission] = deque()
         self._unsent: list[_Entry] = []
         self._expected: deque[_Entry] = deque()
+        self._loading = 0
 
     @property
     def pending(self) -> int:
@@ -270,7 +271,8 @@ class RedisWriter:
         channel = self._channel or self._connect(now)
         if channel is None:
             return
-        unsent, self._unsent = self._unsent, []
+        unsent = self._sendable()
+        self._unsent = [entry for entry in self._unsent if entry[0]] if self._loading else []
         was_idle, was_full = not self._expected, channel.is_full
         self._expected.extend(unsent)
         try:
@@ -307,7 +309,7 @@ class RedisWriter:
         if not self._submissions:
             return None
         expiry = self._submissions[0].since + self._timeout
-        if self._channel is None or self._unsent:
+        if self._channel is None or self._sendable():
             return min(expiry, self._not_before)
         if self._channel.is_full:
             return min(expiry, self._clock() + _FULL_PAUSE)
@@ -337,15 +339,16 @@ class RedisWriter:
 
     def _take(self, reply: Any) -> None:
         submission, index = self._expected.popleft()
-        if submission is None:
-            return
         code = code_of(reply) if isinstance(reply, ReplyError) else ""
         if code == "NOSCRIPT":
             self._unsent += [*_LOADS, (submission, index)]
+            self._loading += len(_LOADS)
         elif code in TRANSIENT:
             self._trouble = reply
             self._unsent.append((submission, index))
             self._not_before = self._heard + self._next_pause()
+        elif submission is None:
+            self._loading -= 1
         else:
             self._pause = FIRST_PAUSE
             submission.replies[index] = reply
@@ -370,10 +373,14 @@ class RedisWriter:
             self._trouble = error
             self._not_before = now + self._next_pause()
             return None
-        self._unsent = [*_LOADS]
+        self._unsent, self._loading = [*_LOADS], len(_LOADS)
         for submission in self._submissions:
             self._unsent.extend(submission.unanswered())
         return self._channel
+
+    def _sendable(self) -> list[_Entry]:
+        """What may be sent: scripts first, or else what needs none would overtake what does."""
+        return [entry for entry in self._unsent if not entry[0]] if self._loading else self._unsent
 
     def _lose(self, cause: object) -> None:
         """Drop the connection; the next one begins with everything that is unanswered."""

@@ -30,11 +30,16 @@ class PeerGone(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """The KVS holds a run that was accepted by an earlier scheduler and has not ended."""
+    """The KVS holds a run that was accepted by an earlier scheduler and has not ended.
+
+    ``age`` is the seconds since it was accepted.
+    """
 
     client: str
     call: Call
     epoch: int
+    state: str
+    age: float
 
 
 class Tick(NamedTuple):
@@ -55,14 +60,5 @@ class Write(NamedTuple):
     token: int = 0
 
 
-class Fail(NamedTuple):
-    """End a run that no executor will end: tell its client, and commit the error if stored."""
-
-    client: str
-    call: Call
-    epoch: int
-    error: CloudburstError
-
-
 Event: TypeAlias = Received | Written | PeerGone | Restored | Tick
-Command: TypeAlias = Send | Write | Fail
+Command: TypeAlias = Send | Write

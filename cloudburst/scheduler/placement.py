@@ -35,6 +35,17 @@ Home: TypeAlias = tuple[str, int]
 """A DAG's segment that keeps class instances: (DAG name, segment)."""
 
 
+Homes: TypeAlias = dict[Home, str]
+"""The executor that keeps the instances of each."""
+
+
+def settle(homes: Homes, plan: Plan, placed_on: Sequence[Executor]) -> None:
+    """Class steps of a DAG keep their instance: they come back to the same executor."""
+    for number, segment in enumerate(plan.segments):
+        if any(plan.steps[step].is_class for step in segment.steps):
+            homes[plan.dag, number] = placed_on[number].name
+
+
 class Placement(NamedTuple):
     """The executor of each segment, or what has to happen first.
 
@@ -77,6 +88,7 @@ def place(
     executors: Mapping[str, Executor],
     expected: Sequence[float],
     homes: Mapping[Home, str],
+    now: float = 0.0,
 ) -> Placement:
     """Place every segment of a plan.
 
@@ -85,23 +97,28 @@ def place(
         executors: the executors alive, by name, the oldest first.
         expected: seconds each segment should take.
         homes: where class instances of the plan's DAG live already.
+        now: for how long executors have been at what they have.
     """
     if len(plan.segments) > 1:
-        return _GraphPlacer(plan, executors, expected, homes).place()
+        return _GraphPlacer(plan, executors, expected, homes, now).place()
     home = homes.get((plan.dag, 0)) if plan.has_classes else None
     if home is not None:
         executor = executors[home]
-        return Placement((executor,)) if executor.has_room(expected[0]) else Placement((), home)
-    best = _with_room(plan.id, executors.values(), expected[0])
+        return (
+            Placement((executor,)) if executor.has_room(expected[0], now) else Placement((), home)
+        )
+    best = _with_room(plan.id, executors.values(), expected[0], now)
     return Placement((best,)) if best else Placement((), "")
 
 
-def _with_room(plan_id: str, executors: Iterable[Executor], expected: float) -> Executor | None:
+def _with_room(
+    plan_id: str, executors: Iterable[Executor], expected: float, now: float
+) -> Executor | None:
     """The least loaded executor that has room; of equals one that ran the plan before."""
     best, best_load, best_cold = None, inf, True
     for executor in executors:
         load = executor.load // TRIFLE
-        if load > best_load or not executor.has_room(expected):
+        if load > best_load or not executor.has_room(expected, now):
             continue
         cold = plan_id not in executor.plans
         if not load and not cold:
@@ -117,15 +134,16 @@ class _Level:
     Segments of different depths follow one another and do not.
     """
 
-    def __init__(self, plan_id: str, executors: Iterable[Executor]) -> None:
+    def __init__(self, plan_id: str, executors: Iterable[Executor], now: float) -> None:
         self._plan_id = plan_id
+        self._now = now
         self._executors = executors
         self._waiting: dict[Executor, float] = {}
         self._heap: list[tuple[float, bool, int, Executor]] = []
 
     def chose(self, executor: Executor, seconds: float) -> None:
         """Count one more segment on that executor."""
-        self._waiting[executor] = self._waiting.get(executor, executor.load) + seconds
+        self._waiting[executor] = self._load(executor) + seconds
         if self._heap:
             heapq.heappush(self._heap, self._rank(executor))
 
@@ -149,14 +167,15 @@ class _Level:
         return min(self._waiting, key=self._rank, default=None)
 
     def may_begin(self, executor: Executor, expected: float) -> bool:
-        return executor in self._waiting or executor.has_room(expected)
+        return executor in self._waiting or executor.has_room(expected, self._now)
 
     def nearest(self, near: Mapping[Executor, int]) -> Executor:
         """The executor with most of the inputs; of equals the one where least waits."""
         return min(near, key=lambda e: (-near[e], self._rank(e)))
 
     def _load(self, executor: Executor) -> float:
-        return self._waiting.get(executor, executor.load)
+        waiting = self._waiting.get(executor)
+        return executor.load_at(self._now) if waiting is None else waiting
 
     def _rank(self, executor: Executor) -> tuple[float, bool, int, Executor]:
         cold = self._plan_id not in executor.plans
@@ -172,13 +191,17 @@ class _GraphPlacer:
         executors: Mapping[str, Executor],
         expected: Sequence[float],
         homes: Mapping[Home, str],
+        now: float,
     ) -> None:
         self.plan = plan
+        self.now = now
         self.executors = executors
         self.expected = expected
         self.homes = homes if plan.has_classes else {}
         self.chosen: list[Executor] = []
-        self.levels = [_Level(plan.id, executors.values()) for _ in range(max(plan.depths) + 1)]
+        self.levels = [
+            _Level(plan.id, executors.values(), now) for _ in range(max(plan.depths) + 1)
+        ]
 
     def place(self) -> Placement:
         depths = self.plan.depths
@@ -201,7 +224,7 @@ class _GraphPlacer:
             executor = self.executors[home]
             return executor if level.may_begin(executor, expected) else None
         if number == 0:
-            return _with_room(self.plan.id, self.executors.values(), expected)
+            return _with_room(self.plan.id, self.executors.values(), expected, self.now)
         return level.source(expected)
 
     def _later(self, number: int, parents: tuple[int, ...], home: str | None) -> Executor:

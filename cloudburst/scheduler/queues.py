@@ -47,6 +47,25 @@ class Queues:
             del self._for_room[key]
         return run
 
+    def remove(self, run: Run) -> bool:
+        """Let a run wait no longer. Returns whether it did."""
+        if run.waits_for:
+            for run_id in run.waits_for:
+                self._for_result[run_id].remove(run)
+                if not self._for_result[run_id]:
+                    del self._for_result[run_id]
+            self._parked -= 1
+            return True
+        for executor, queue in self._for_room.items():
+            if (run.order, run) in queue:
+                queue.remove((run.order, run))
+                heapq.heapify(queue)
+                self._queued -= 1
+                if not queue:
+                    del self._for_room[executor]
+                return True
+        return False
+
     def abandon(self, executor: str) -> list[Run]:
         """The runs that waited for an executor which is gone, eldest first."""
         queue = sorted(self._for_room.pop(executor, []), key=lambda item: item[0])

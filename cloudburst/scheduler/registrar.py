@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
 from cloudburst.core.dag import Dag, did_you_mean, make_steps
-from cloudburst.core.messages import (
+from cloudburst.core.options import RunOptions
+from cloudburst.core.plan import FunctionInfo
+from cloudburst.core.requests import (
     DagFound,
     DeleteDag,
     DeleteFunction,
@@ -27,7 +29,6 @@ from cloudburst.core.messages import (
     RegisterFunction,
     Reply,
 )
-from cloudburst.core.plan import FunctionInfo
 from cloudburst.errors import CloudburstError, DagError, UnknownDag, UnknownFunction
 from cloudburst.scheduler.events import Command, Send, Write
 from cloudburst.scheduler.registry import Change, Registry
@@ -108,13 +109,14 @@ class Registrar:
         registry = self.registry
         match message:
             case RegisterFunction(name=name, version=version, is_class=is_class):
-                return registry.prepare_function(FunctionInfo(name, version, is_class))
+                info = FunctionInfo(name, version, is_class)
+                return registry.prepare_function(info, RunOptions(*message.options))
             case DeleteFunction(name=name):
                 return registry.prepare_delete_function(name)
             case RegisterDag(name=name, steps=steps, edges=edges, only_check=only_check):
                 dag = Dag(name, make_steps(steps), edges)
                 if not only_check:
-                    return registry.prepare_dag(dag)
+                    return registry.prepare_dag(dag, RunOptions(*message.options))
                 registry.check_dag(dag)
                 return None
             case DeleteDag(name=name):

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cloudburst.core.messages import Call, RunContext, RunState, Start
+from cloudburst.core.ids import is_parked
+from cloudburst.core.messages import ENDED, Call, RunContext, RunState, Start
+from cloudburst.core.options import RunOptions
 from cloudburst.core.plan import Plan
 from cloudburst.core.wire import pack_context
-from cloudburst.errors import CloudburstError, ProtocolError, UnknownStep
+from cloudburst.errors import (
+    CloudburstError,
+    ExecutorDiedError,
+    InvocationCancelledError,
+    InvocationTimedOutError,
+    ProtocolError,
+    UnknownStep,
+)
+from cloudburst.kvs.base import RecordRun
 from cloudburst.scheduler.membership import Executor
 
-MAX_ATTEMPTS = 3
-"""How many executors a run may cost before it is given up."""
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 10.0
+
+EPOCHS = 10**9
+"""Epochs of a run within one scheduler's term: more than `MOST_RETRIES` of them nobody can use."""
 
 _NEXT = {
-    RunState.PENDING: {RunState.RUNNING, RunState.FAILED},
-    RunState.RUNNING: {RunState.PENDING, RunState.SUCCEEDED, RunState.FAILED},
-    RunState.SUCCEEDED: set(),
-    RunState.FAILED: set(),
+    RunState.PENDING: {RunState.RUNNING} | ENDED - {RunState.SUCCEEDED},
+    RunState.RUNNING: {RunState.PENDING, RunState.CANCELLING} | ENDED,
+    RunState.CANCELLING: ENDED,
+    **dict.fromkeys(ENDED, frozenset()),
 }
-"""What may follow what; RUNNING goes back to PENDING when an executor of the run died."""
+"""What may follow what; RUNNING goes back to PENDING when the run is to be started again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,11 +41,19 @@ class Run:
 
     Attributes:
         run_id: the id that the client gave it.
+        options: what it may take; nothing in them is left unsaid but ``max_retries``.
         order: runs that wait are served in this order; a retried run keeps its place.
         client: identity of the caller's connection.
         arguments: of each argument its step's index, keyword and number of frames.
         given: the steps that have arguments of their own.
-        placed_on: the executor of each segment, while RUNNING.
+        epoch: grows each time that it is started, see `first_epoch`.
+        deaths: how many executors it has cost.
+        raised: how often user code raised.
+        returned: how often executors gave it back for no fault of its own.
+        started: when it was started last.
+        stopping: how it is to end, while CANCELLING.
+        stop_is_sure: whether nothing else can come before that end any more.
+        placed_on: the executor of each segment, while RUNNING or CANCELLING.
         waits_for: runs whose results are among its arguments, and that have not ended.
         watchers: clients to be told when it ends.
         recorded: whether the KVS has a record of it.
@@ -43,11 +64,17 @@ class Run:
     client: str
     call: Call
     plan: Plan
+    options: RunOptions
     arguments: tuple[tuple[int, str, int], ...]
     given: tuple[int, ...]
     state: RunState = RunState.PENDING
     epoch: int = 0
     deaths: int = 0
+    raised: int = 0
+    returned: int = 0
+    started: float = 0.0
+    stopping: RunState | None = None
+    stop_is_sure: bool = False
     placed_on: tuple[Executor, ...] = ()
     waits_for: set[str] = field(default_factory=set)
     watchers: set[str] = field(default_factory=set)
@@ -63,6 +90,14 @@ class Run:
             raise ValueError(f"run {self.run_id} is {self.state} and cannot become {state}")
         self.state = state
 
+    @property
+    def told(self) -> RunState:
+        """What others are told of its state: nothing that might still come differently."""
+        if self.state in (RunState.PENDING, RunState.RUNNING):
+            return self.state
+        sure = self.stop_is_sure and self.stopping is RunState.CANCELLED
+        return RunState.CANCELLING if sure else RunState.RUNNING
+
     def shares(self) -> dict[Executor, list[int]]:
         """The segments of each executor that takes part."""
         shares: dict[Executor, list[int]] = {}
@@ -73,7 +108,22 @@ class Run:
                 shares[executor] = [segment]
         return shares
 
-    def context(self, ttl: float) -> bytes:
+    def parked(self) -> list[str]:
+        """The names of its large arguments, which wait for it in the KVS."""
+        return [name for name in self.call.references if is_parked(name, self.run_id)]
+
+    @property
+    def pause(self) -> float:
+        """Seconds to wait before it is started again; more each time, but not at first.
+
+        User code that raised is never tried again at once: what it met may pass.
+        """
+        times = max(self.raised, self.returned - 1)
+        if times <= 0:
+            return 0.0
+        return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(times - 1, 10))
+
+    def context(self) -> bytes:
         """What the run's executors must know, packed."""
         executors = tuple(dict.fromkeys([executor.address for executor in self.placed_on]))
         number = {address: index for index, address in enumerate(executors)}
@@ -88,14 +138,38 @@ class Run:
                 reply_to=call.reply_to,
                 store=call.store,
                 output_key=call.output_key,
-                timeout=call.timeout,
-                ttl=ttl,
+                patience=call.patience,
+                ttl=self.options.result_ttl,
+                retried=self.raised < self.options.retries_exceptions,
             )
         )
 
-    def starts(self, ttl: float) -> list[tuple[str, Start]]:
+    def record(self, *, call: bytes = b"", reason: str = "") -> RecordRun:
+        """What the KVS is to keep of it now."""
+        sink = self.placed_on[-1].name if self.placed_on else ""
+        target, ttl = self.call.target, self.options.result_ttl
+        return RecordRun(self.run_id, self.state, self.epoch, target, sink, reason, call, ttl)
+
+    def stop_error(self, state: RunState) -> CloudburstError:
+        """What its client is told when it was stopped, to end in that state."""
+        what = f"run {self.run_id} of {self.call.target!r}"
+        if state is RunState.TIMED_OUT:
+            return InvocationTimedOutError(
+                f"{what} took longer than its {self.options.timeout:g} seconds"
+            )
+        return InvocationCancelledError(f"{what} was cancelled")
+
+    def death_error(self, executor: str, reason: str) -> CloudburstError:
+        """What its client is told when it has cost too many executors."""
+        times = "time" if self.deaths == 1 else "times"
+        return ExecutorDiedError(
+            f"run {self.run_id} of {self.call.target!r} was given up: its executor died "
+            f"{self.deaths} {times}, the last time executor {executor}: {reason}"
+        )
+
+    def starts(self) -> list[tuple[str, Start]]:
         """One message to each executor that has a source step or a step with own arguments."""
-        context = self.context(ttl)
+        context = self.context()
         run_id, epoch, frames = self.run_id, self.epoch, self.call.frames
         first = self.placed_on[0].name
         if len(set(self.placed_on)) == 1:
@@ -118,8 +192,24 @@ class Run:
         return list(starts.items())
 
 
-def new_run(order: int, client: str, call: Call, plan: Plan) -> Run:
+def first_epoch(term: int, before: int = 0) -> int:
+    """The epoch that a run is under before it is first started in a scheduler's term.
+
+    It tells from what an earlier scheduler started, recorded or not, and counts on from the
+    epoch ``before``: below the terms it says how often the run was started.
+    """
+    return max(term * EPOCHS + before % EPOCHS, before)
+
+
+def new_run(order: int, client: str, call: Call, plan: Plan, defaults: RunOptions) -> Run:
     """A run of a plan, its arguments checked against the plan's steps.
+
+    Args:
+        order: its place among those that wait.
+        client: identity of the caller's connection.
+        call: what was called.
+        plan: what that means.
+        defaults: options for what the call leaves unsaid.
 
     Raises:
         UnknownStep: an argument is for a step that the plan does not have.
@@ -138,7 +228,8 @@ def new_run(order: int, client: str, call: Call, plan: Plan) -> Run:
     if problem:
         raise problem
     given = tuple(dict.fromkeys([step for step, _, _ in arguments]))
-    return Run(call.run_id, order, client, call, plan, arguments, given)
+    options = RunOptions(*call.options).over(defaults)
+    return Run(call.run_id, order, client, call, plan, options, arguments, given)
 
 
 def _frames_problem(call: Call) -> CloudburstError | None:

@@ -7,17 +7,24 @@ import logging
 import time
 
 from cloudburst.config import SchedulerConfig
-from cloudburst.core.ids import VERSION, python_version
-from cloudburst.core.messages import PROTOCOL, Result, RunState, Welcome
+from cloudburst.core.ids import VERSION, new_id, python_version, run_of_parked
+from cloudburst.core.messages import PROTOCOL, RunState, Welcome
 from cloudburst.core.wire import decode, encode, unpack_call
-from cloudburst.errors import CloudburstError, ProtocolError
+from cloudburst.errors import CloudburstError, ClusterError, ProtocolError
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import CommitRun, DropMember, GetFields, KeyValueStore, Members
+from cloudburst.kvs.base import (
+    CommitRun,
+    Delete,
+    DropMember,
+    GetFields,
+    Members,
+    Operation,
+    Time,
+)
 from cloudburst.kvs.redis import RedisStore, RedisWriter
 from cloudburst.life import Life
 from cloudburst.scheduler.events import (
     Event,
-    Fail,
     PeerGone,
     Received,
     Restored,
@@ -26,9 +33,14 @@ from cloudburst.scheduler.events import (
     Write,
     Written,
 )
+from cloudburst.scheduler.lease import Lease
+from cloudburst.scheduler.run import first_epoch
 from cloudburst.scheduler.state import SchedulerState
 from cloudburst.serialization import join, pack_cluster_failure
 from cloudburst.transport import Context, Poller
+
+_LEASE = "lease"
+_LAST_WRITES = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -43,9 +55,10 @@ class SchedulerServer:
     """
 
     def __init__(self, config: SchedulerConfig, context: Context, life: Life) -> None:
+        self.store = RedisStore(config.kvs_url)
         self.life = life
-        self.ttl = config.result_ttl
         self.inbox = context.bind(config.address)
+        self.lease = Lease(self.inbox.address, new_id())
         self.writer = RedisWriter(config.kvs_url)
         self.poller = Poller(self.inbox, life)
         self.writer_fd = -1
@@ -56,39 +69,85 @@ class SchedulerServer:
             ttl=config.result_ttl,
         )
 
-    def restore(self, store: KeyValueStore) -> None:
+    def take_over(self) -> None:
         """Take over what an earlier scheduler left in the store.
 
         Raises:
+            ClusterError: another scheduler uses the store.
             KVSUnavailable: the store does not answer.
         """
-        functions, dags, open_runs = store.execute(
-            [GetFields(keys.FUNCTIONS), GetFields(keys.DAGS), Members(keys.OPEN_RUNS)]
+        store = self.store
+        term = self.lease.acquire(store)
+        self.state.begin(term)
+        functions, dags, options, open_runs, parked, clock = store.execute(
+            [
+                GetFields(keys.FUNCTIONS),
+                GetFields(keys.DAGS),
+                GetFields(keys.OPTIONS),
+                Members(keys.OPEN_RUNS),
+                Members(keys.PARKED),
+                Time(),
+            ]
         )
-        self.state.registrar.registry.restore(functions, dags)
+        self.state.registrar.registry.restore(functions, dags, options)
         records = store.execute([GetFields(keys.run_key(run_id)) for run_id in open_runs])
         ended = [
             run_id for run_id, rec in zip(open_runs, records, strict=True) if not rec.get("call")
         ]
         store.execute([DropMember(keys.OPEN_RUNS, run_id) for run_id in ended])
+        going_on = set(open_runs).difference(ended)
+        useless = [name for name in parked if run_of_parked(name) not in going_on]
+        store.execute([Delete(keys.object_key(name)) for name in useless])
+        store.execute([DropMember(keys.PARKED, name) for name in useless])
+        restored = []
+        for run_id, record in zip(open_runs, records, strict=True):
+            try:
+                restored += [_restored(record, clock)] if record.get("call") else []
+            except (ProtocolError, LookupError, ValueError) as error:
+                _log.error("run %s, which was accepted, cannot be read: %s", run_id, error)
+                ttl = self.state.life.admission.defaults.result_ttl
+                store.execute(_given_up(run_id, first_epoch(term), error, ttl))
         # In the order of their calls, so that a run finds those whose results it waits for.
-        for record in sorted(
-            (record for record in records if record.get("call")),
-            key=lambda record: float(record["accepted"]),
-        ):
-            call, client = unpack_call(record["call"])
-            self.feed(Restored(client, call, int(record["epoch"])))
+        for event in sorted(restored, key=lambda event: -event.age):
+            self.feed(event)
 
     def serve(self) -> None:
-        """Serve until the parent ends or asks to stop."""
+        """Serve until the parent ends or asks to stop.
+
+        Raises:
+            ClusterError: another scheduler has taken over.
+        """
         while True:
             ready = self.poller.wait(self._seconds_to_wait())
+            self._keep_lease()
             if self.life.fileno() in ready and self.life.ended():
-                return
+                return self._finish()
             for sender, frames in self.inbox.messages():
                 self._receive(sender, frames)
             self._collect()
             self._tick()
+            self._flush()
+
+    def _keep_lease(self) -> None:
+        """Before anything is decided: see that nobody else decides by now."""
+        now = time.monotonic()
+        if not self.lease.awake(now):
+            _log.warning("this scheduler was stopped for a while; it asks whether it still is one")
+            (mine,) = self.store.execute([self.lease.renewal])
+            self._check_lease(mine)
+        elif self.lease.is_due(now):
+            self.writer.submit([self.lease.renewal], _LEASE)
+
+    def _check_lease(self, mine: bool) -> None:
+        if not mine:
+            raise ClusterError("another scheduler has taken over; this one ends")
+
+    def _finish(self) -> None:
+        """What is on its way to the store arrives there before the process ends."""
+        deadline = time.monotonic() + _LAST_WRITES
+        while self.writer.pending and (left := deadline - time.monotonic()) > 0:
+            self.poller.wait(min(left, _LAST_WRITES / 10))
+            self._collect()
             self._flush()
 
     def feed(self, event: Event) -> None:
@@ -100,8 +159,6 @@ class SchedulerServer:
                         self.feed(PeerGone(to))
                 case Write(operations=operations, token=token):
                     self.writer.submit(operations, token)
-                case Fail():
-                    self._fail(command)
 
     def _receive(self, sender: str, frames: list[bytes | memoryview]) -> None:
         try:
@@ -111,31 +168,16 @@ class SchedulerServer:
             return
         self.feed(Received(sender, message))
 
-    def _fail(self, command: Fail) -> None:
-        call, error = command.call, command.error
-        _log.warning("run %s failed: %s", call.run_id, error)
-        frames = pack_cluster_failure(error)
-        self.inbox.send(command.client, encode(Result(call.run_id, failed=True, frames=frames)))
-        if call.store:
-            commit = CommitRun(
-                run_id=call.run_id,
-                state=RunState.FAILED,
-                epoch=command.epoch,
-                executor="",
-                reason=str(error),
-                result=join(frames),
-                output_key=call.output_key,
-                ttl=self.ttl,
-            )
-            self.writer.submit([commit], 0)
-
     def _collect(self) -> None:
         if not self.writer.pending:
             return
         for token, outcome in self.writer.collect():
             if isinstance(outcome, CloudburstError):
                 _log.error("the store refused a write: %s", outcome)
-            if token:
+            if token == _LEASE:
+                # While the store does not answer, nobody else can have taken it.
+                self._check_lease(not isinstance(outcome, list) or outcome[0])
+            elif token:
                 self.feed(Written(token, outcome))
 
     def _tick(self) -> None:
@@ -155,7 +197,11 @@ class SchedulerServer:
             self.writer_fd = fd
 
     def _seconds_to_wait(self) -> float | None:
-        deadlines = [self.state.next_deadline(), self.writer.next_deadline()]
+        deadlines = [
+            self.state.next_deadline(),
+            self.writer.next_deadline(),
+            self.lease.next_deadline(),
+        ]
         known = [deadline for deadline in deadlines if deadline is not None]
         return max(0.0, min(known) - time.monotonic()) if known else None
 
@@ -163,6 +209,23 @@ class SchedulerServer:
         """Close the socket and the store connection."""
         self.inbox.close()
         self.writer.close()
+        self.store.close()
+
+
+def _restored(record: dict[str, bytes], clock: float) -> Restored:
+    call, client = unpack_call(record["call"])
+    age = clock - float(record["accepted"])
+    return Restored(client, call, int(record["epoch"]), record["state"].decode(), age)
+
+
+def _given_up(run_id: str, epoch: int, error: Exception, ttl: float) -> list[Operation]:
+    """The end of a run that another version has accepted, or whose record is damaged."""
+    failure = ClusterError(f"run {run_id} cannot be carried on, as its record says: {error}")
+    result = join(pack_cluster_failure(failure))
+    return [
+        CommitRun(run_id, RunState.FAILED, epoch, "", str(failure), result, "", ttl),
+        DropMember(keys.OPEN_RUNS, run_id),
+    ]
 
 
 def main(config: SchedulerConfig, life: Life) -> None:
@@ -175,10 +238,9 @@ def main(config: SchedulerConfig, life: Life) -> None:
     context = Context()
     server = SchedulerServer(config, context, life)
     try:
-        store = RedisStore(config.kvs_url)
-        _warn_of_eviction(store)
-        server.restore(store)
-        store.close()
+        _warn_of_eviction(server.store)
+        server.take_over()
+        server.store.close()  # made again if it is needed again
         _calm_collector()
         life.ready(server.inbox.address)
         server.serve()

@@ -1,5 +1,6 @@
 """Values, functions and failures to frames and back; the one user of cloudpickle."""
 
+from cloudburst.serialization.diagnosis import NotAValue
 from cloudburst.serialization.failures import (
     Failure,
     failure_in,
@@ -14,6 +15,7 @@ from cloudburst.serialization.functions import (
     pack_function,
     unpack_function,
 )
+from cloudburst.serialization.pickling import describe
 from cloudburst.serialization.references import (
     CloudburstReference,
     collecting,
@@ -28,8 +30,10 @@ __all__ = [
     "FunctionCode",
     "LoadedClass",
     "LoadedFunction",
+    "NotAValue",
     "Packed",
     "collecting",
+    "describe",
     "failure_in",
     "has_references",
     "join",

@@ -46,6 +46,20 @@ def explain(value: object, what: str, error: Exception, *, max_seconds: float = 
         return f"{what} cannot be pickled: {describe(error)}"
 
 
+class NotAValue(TypeError):
+    """Raised by the ``__reduce__`` of what belongs to one process, and cannot be sent to another.
+
+    Args:
+        kind: what it is: ``"a connection"``.
+        advice: what to do instead, as a sentence.
+    """
+
+    def __init__(self, kind: str, advice: str) -> None:
+        super().__init__(f"{kind} cannot be pickled. {advice}")
+        self.kind = kind
+        self.advice = advice
+
+
 class _Culprit(NamedTuple):
     path: tuple[str, ...]
     value: object
@@ -175,8 +189,11 @@ def _state_parts(state: Any) -> Parts:
 
 
 def _sentence(what: str, culprit: _Culprit) -> str:
-    kind, advice = _kind_and_advice(culprit.value)
     place = _spelled(what, culprit.path) if culprit.path else "it"
+    if isinstance(culprit.error, NotAValue):
+        kind, advice = culprit.error.kind, culprit.error.advice
+        return f"{what} cannot be pickled: {place} is {kind}. {advice}"
+    kind, advice = _kind_and_advice(culprit.value)
     return f"{what} cannot be pickled: {place} is {kind}. {advice} ({describe(culprit.error):.300})"
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from cloudburst.core.messages import Buffer
 from cloudburst.errors import CloudburstError, FunctionError, rebuild
+from cloudburst.serialization.exceptions import fill, make_exception
 from cloudburst.serialization.frames import join, split
 from cloudburst.serialization.pickling import PROTOCOL, describe
 from cloudburst.serialization.values import try_pack, unpack
@@ -45,12 +46,17 @@ class Failure:
         mean something to the interpreter: a `SystemExit` in a function must not end the
         client, nor a `StopIteration` its loop.
         """
-        raised = _attempt(lambda: _load_exception(self.raised), None) if self.raised else None
+        raised = _attempt(self._raised, None) if self.raised else None
+        return self.error if raised is None else raised
+
+    def _raised(self) -> BaseException | None:
+        raised = _load_exception(self.raised)
         if raised is None or _is_control(raised):
-            return self.error
-        for note in self.notes[len(getattr(raised, "__notes__", ())) :]:
-            raised.add_note(note)
-        raised.__cause__ = self.error
+            return None
+        has = getattr(raised, "__notes__", ())
+        if len(has) < len(self.notes):
+            fill(raised, {"__notes__": [*has, *self.notes[len(has) :]]})
+        fill(raised, {"__cause__": self.error})
         return raised
 
 
@@ -99,7 +105,7 @@ def _dump_exception(error: BaseException) -> bytes:
         data = bytes(join(try_pack(form).frames))
         return data if isinstance(_load_exception(data), BaseException) else b""
 
-    # The second form is for classes whose __init__ does not take what __reduce__ passes it.
+    # The second form is for classes with a __reduce__ or __setstate__ that does not work.
     parts = (type(error), error.args, getattr(error, "__dict__", {}))
     return _attempt(lambda: packed(error), b"") or _attempt(lambda: packed(parts), b"")
 
@@ -109,11 +115,9 @@ def _load_exception(data: bytes) -> BaseException | None:
         case BaseException() as error:
             return error
         case (type() as kind, tuple() as arguments, dict() as attributes):
-            bare = kind.__new__(kind, *arguments)
-            if isinstance(bare, BaseException):
-                bare.args = arguments
-                bare.__dict__.update(attributes)
-                return bare
+            bare = make_exception(kind, *arguments)
+            fill(bare, attributes)
+            return bare
     return None
 
 

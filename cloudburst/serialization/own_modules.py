@@ -13,6 +13,7 @@ import re
 import site
 import sys
 import sysconfig
+from collections.abc import Collection
 from importlib.machinery import EXTENSION_SUFFIXES
 from types import ModuleType
 from typing import NamedTuple
@@ -75,14 +76,19 @@ def _scan() -> _Scan:
         # What is compiled cannot travel by value, nor can what surrounds it.
         if name != "__main__" and _top(name) not in compiled and _is_own(file)
     )
-    return _Scan(len(modules), names, _pattern(names))
+    return _Scan(len(modules), names, string_in_pickle(names | {"__main__"}))
 
 
-def _pattern(names: frozenset[str]) -> re.Pattern[bytes]:
-    """Matches a module's name as pickle writes it: opcode, length, characters, opcode."""
-    spelled = [name.encode() for name in sorted(names | {"__main__"})]
-    written = [re.escape(bytes([len(name)]) + name) for name in spelled if len(name) < 256]
-    return re.compile(b"\x8c(?:" + b"|".join(written) + b")\x94", re.DOTALL)
+def string_in_pickle(names: Collection[str]) -> re.Pattern[bytes]:
+    """Matches one of these as pickle writes a string: opcode, length, characters, opcode."""
+    spelled = [name.encode("utf-8", "surrogatepass") for name in sorted(names)]
+    written = [bytes([len(name)]) + name for name in spelled if 0 < len(name) < 256]
+    lengths, initials = ({item[place] for item in written} for place in (0, 1))
+    # Looking ahead at two bytes spares most strings the comparison with every name.
+    ahead = b"(?=[" + re.escape(bytes(lengths)) + b"][" + re.escape(bytes(initials)) + b"])"
+    return re.compile(
+        b"\x8c" + ahead + b"(?:" + b"|".join(map(re.escape, written)) + b")\x94", re.DOTALL
+    )
 
 
 def _file_of(module: object) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import io
 import pickle
 import sys
@@ -18,6 +19,13 @@ import cloudpickle
 from cloudburst.core.messages import Buffer
 from cloudburst.errors import SerializationError
 from cloudburst.serialization import own_modules
+from cloudburst.serialization.exceptions import needs_help, reduce_exception
+from cloudburst.serialization.slots import with_slots
+from cloudburst.serialization.wrappers import (
+    CachedFunction,
+    reduce_cached_function,
+    reduce_cached_property,
+)
 
 PROTOCOL = 5
 BufferCallback: TypeAlias = Callable[[pickle.PickleBuffer], bool]
@@ -82,20 +90,28 @@ def _reduce_text_file(file: io.TextIOWrapper) -> Any:
 
 
 _CLOUDPICKLES = cloudpickle.Pickler.dispatch_table
+_OURS = {
+    types.ModuleType: _reduce_module,
+    io.TextIOWrapper: _reduce_text_file,
+    functools.cached_property: reduce_cached_property,
+    CachedFunction: reduce_cached_function,
+}
 
 
 class _ByValuePickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
-    dispatch_table: ClassVar[Any] = ChainMap(
-        {types.ModuleType: _reduce_module, io.TextIOWrapper: _reduce_text_file}, _CLOUDPICKLES
-    )
+    dispatch_table: ClassVar[Any] = ChainMap(_OURS, _CLOUDPICKLES)
     set_class: ClassVar[SetClass] = staticmethod(finish_class)
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, BaseException) and needs_help(type(obj)):
+            return reduce_exception(obj)
         reduced = super().reducer_override(obj)
         if isinstance(obj, type) and isinstance(reduced, tuple) and len(reduced) == 6:
             with _origins_lock:
                 _origins.setdefault(obj, _Origin.HERE)
             make, arguments, state, *_, set_state = reduced
+            if "__slots__" in vars(obj) and not isinstance(obj, enum.EnumMeta):
+                arguments, state = with_slots(obj, arguments, state)
             return make, arguments, (set_state, state), None, None, self.set_class
         return reduced
 
@@ -154,13 +170,18 @@ def _reason(error: Exception) -> str:
                 f"it needs the module {name!r}, which this process cannot import. Install it "
                 "where the cluster and its clients run, or define what is needed in the program."
             )
-        case AttributeError() | ImportError():
+        case AttributeError() | ImportError() if _is_missing_name(error):
             return (
                 f"{error}. A module has another version here than where the pickle was made; "
                 "use the same versions in the cluster and its clients."
             )
         case _:
             return describe(error)
+
+
+def _is_missing_name(error: Exception) -> bool:
+    """Whether it was raised by looking up a name in a module, not by anybody's own code."""
+    return str(error).startswith(("Can't get attribute ", "cannot import name "))
 
 
 def describe(error: BaseException) -> str:

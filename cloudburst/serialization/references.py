@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from cloudburst.core.ids import check_key
 from cloudburst.errors import SerializationError
 
 
@@ -44,10 +45,16 @@ class CloudburstReference:
     Attributes:
         key: where the value is.
         deserialize: false to receive the stored bytes instead of the value.
+
+    Raises:
+        InvalidName: nothing can be stored under the key.
     """
 
     key: str
     deserialize: bool = True
+
+    def __post_init__(self) -> None:
+        check_key(self.key)
 
     def __reduce__(self) -> tuple[type[CloudburstReference], tuple[str, bool]]:
         if collector.keys is not None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cloudburst.core.messages import Buffer, Frames
 from cloudburst.errors import SerializationError
-from cloudburst.serialization import own_modules
+from cloudburst.serialization import exceptions, own_modules
 from cloudburst.serialization.diagnosis import explain
 from cloudburst.serialization.frames import PICKLE, buffers_of, make_head, read_head
 from cloudburst.serialization.pickling import PROTOCOL, BufferCallback, dump_by_value, load
@@ -33,8 +33,8 @@ class Packed(NamedTuple):
     references: tuple[str, ...]
 
 
-class _OwnModule(Exception):
-    """A plain pickle names a module that executors may not have."""
+class _NeedsHelp(Exception):
+    """A plain pickle names what executors may not have, or could not make of it."""
 
 
 class _LargeBytes:
@@ -82,8 +82,10 @@ def try_pack(value: object) -> Packed:
 
 def _dump_plain(value: object, buffer_callback: BufferCallback) -> bytes:
     data = _dumps(value, PROTOCOL, buffer_callback=buffer_callback)
-    if _REFERS_BY_NAME in data and own_modules.mentioned_in(data):
-        raise _OwnModule
+    if _REFERS_BY_NAME in data and (
+        own_modules.mentioned_in(data) or exceptions.mentioned_in(data)
+    ):
+        raise _NeedsHelp
     return data
 
 

@@ -97,6 +97,7 @@ class ZmqInbox(_ZmqSource, Inbox):
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A peer that lost its connection comes back before the loss is noticed here.
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        _allow_ipv6(socket, address)
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
@@ -140,6 +141,7 @@ class ZmqOutlet(_ZmqSource, Outlet):
         self, socket: _Socket, address: str, identity: str, *, only_connected: bool
     ) -> None:
         super().__init__(socket)
+        _allow_ipv6(socket, address)
         try:
             if identity:
                 socket.setsockopt_string(zmq.IDENTITY, identity)
@@ -178,6 +180,12 @@ def _socket(context: zmq.Context[_Socket], kind: int) -> _Socket:
     socket.setsockopt(zmq.HEARTBEAT_IVL, 10_000)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000)
     return socket
+
+
+def _allow_ipv6(socket: _Socket, address: str) -> None:
+    # Only where it is meant: with it, a name like localhost may lead to where nobody is bound.
+    if "[" in address:
+        socket.setsockopt(zmq.IPV6, 1)
 
 
 def _is_readable(socket: _Socket) -> bool:

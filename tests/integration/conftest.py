@@ -10,10 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 from gates import Gate
+from hands import ByHand
+from records import open_runs, store_of
 from watching import alive, files_under, wait_until
 from zmq.utils.garbage import GarbageCollectorThread
 
 from cloudburst import CloudburstConnection, LocalCluster
+from cloudburst.kvs.embedded import EmbeddedServer
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -91,6 +94,35 @@ def connection(cluster: LocalCluster) -> Iterator[CloudburstConnection]:
 
 
 @pytest.fixture
+def fragile(run_dir: Path) -> Iterator[CloudburstConnection]:
+    """A connection to a cluster whose executors may die, but must be two again, and idle."""
+    with LocalCluster(2) as cluster, cluster.connect() as connection:
+        wait_until(lambda: _is_whole(connection), "both executors are ready")
+        yield connection
+
+        wait_until(lambda: _is_whole(connection), "the pool is whole again", 20.0)
+        wait_until(lambda: connection.status()[2:] == (0, 0), "all runs end")
+        works = connection.register(lambda _, n: n, "works")
+        assert [works(n).get(10) for n in range(10)] == list(range(10))
+        store = store_of(connection)
+        wait_until(lambda: not open_runs(store), "no run is open any more")
+        store.close()
+
+
+@pytest.fixture
+def by_hand(run_dir: Path) -> Iterator[ByHand]:
+    """A store, and whatever the test starts."""
+    server = EmbeddedServer(run_dir)
+    server.start()
+    cluster = ByHand(run_dir, server.url)
+    yield cluster
+    cluster.end()
+    server.stop()
+    for left in run_dir.iterdir():
+        left.unlink()
+
+
+@pytest.fixture
 def make_gate(tmp_path: Path) -> Iterator[Callable[[], Gate]]:
     """Makes gates, each with a name of its own; all are open after the test."""
     gates: list[Gate] = []
@@ -102,6 +134,10 @@ def make_gate(tmp_path: Path) -> Iterator[Callable[[], Gate]]:
     yield make
     for gate in gates:
         gate.remove()
+
+
+def _is_whole(connection: CloudburstConnection) -> bool:
+    return len(connection.status().executors) == 2
 
 
 def _children() -> set[psutil.Process]:

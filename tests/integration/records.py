@@ -8,6 +8,7 @@ from cloudburst import CloudburstConnection
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import GetFields, KeyValueStore, Members
 from cloudburst.kvs.redis import RedisStore
+from cloudburst.scheduler.run import EPOCHS
 
 
 def store_of(connection: CloudburstConnection) -> RedisStore:
@@ -16,11 +17,15 @@ def store_of(connection: CloudburstConnection) -> RedisStore:
 
 
 def record_of(store: KeyValueStore, run_id: str) -> dict[str, Any]:
-    """A run's record: times and epoch as numbers, everything else as text."""
+    """A run's record: times as numbers, as epoch how often it was started, all else as text."""
     (fields,) = store.execute([GetFields(keys.run_key(run_id))])
-    numbers = {"accepted": float, "started": float, "finished": float, "epoch": int}
+    numbers = {"accepted": float, "started": float, "finished": float, "epoch": _starts}
     texts = {name: value.decode() for name, value in fields.items() if name != "call"}
     return {name: numbers.get(name, str)(text) for name, text in texts.items()}
+
+
+def _starts(epoch: str) -> int:
+    return int(epoch) % EPOCHS
 
 
 def wait_for_state(store: KeyValueStore, run_id: str, state: str) -> dict[str, Any]:

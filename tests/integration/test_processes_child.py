@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from watching import next_line, script, wait_gone
+from watching import next_line, script, wait_gone, wait_until
 
 from cloudburst.child import Child, start
 from cloudburst.errors import ClusterError
@@ -129,6 +129,30 @@ def test_signal_means_the_same_as_being_let_go(obedient: Child, number: signal.S
     os.kill(obedient.pid, number)
 
     assert obedient.wait(5.0) == 0
+
+
+def test_signals_are_counted_and_told_from_the_parents_end(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    child = child_of(
+        "seen = []\n"
+        "def note():\n"
+        "    seen.append((life.signals, life.parted))\n"
+        f"    open({str(notes)!r}, 'a').write('.')\n"
+        "life.ready(); wait_for_end(); note()\n"
+        "while life.signals < 2: life.ended() or time.sleep(0.001)\n"
+        "note()\n"
+        "while not life.parted: life.ended() or time.sleep(0.001)\n"
+        "note(); sys.exit(0 if seen == [(1, False), (2, False), (2, True)] else 3)"
+    )
+    child.wait_ready()
+
+    for number, so_far in [(signal.SIGTERM, "."), (signal.SIGINT, "..")]:
+        os.kill(child.pid, number)
+        wait_until(lambda: notes.exists() and notes.read_text() == so_far, "noted")  # noqa: B023
+    child.let_go()
+
+    assert child.wait(5.0) == 0
+    child.stop(1.0)
 
 
 def test_deaf_child_is_killed() -> None:

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,28 +128,6 @@ def test_supervisor_that_is_killed_leaves_nothing(run_dir: Path) -> None:
     assert files_under(run_dir) == []
     assert local_address() is None
     cluster.close()
-
-
-@pytest.mark.parametrize("role", ["host", "scheduler", "store"])
-def test_a_cluster_that_lost_a_part_ends_as_a_whole(run_dir: Path, role: str) -> None:
-    owner = subprocess.Popen(
-        [sys.executable, "-c", OWNER, "stdin"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    next_line(owner)
-    processes = family(owner.pid)
-
-    member(owner.pid, role).kill()
-
-    wait_gone(processes, 5.0)
-    assert files_under(run_dir) == []
-    assert owner.poll() is None
-    _, errors = owner.communicate("", timeout=10)
-    name = "embedded key-value store" if role == "store" else role
-    assert f"the {name} died: SIGKILL (signal 9)" in errors
 
 
 def test_zygote_that_is_killed_is_replaced_with_its_executors(cluster: OwnedCluster) -> None:
@@ -296,6 +272,7 @@ def test_a_cluster_of_which_nobody_is_left_is_cleared_by_its_owner(run_dir: Path
     [
         ({"executors": 0}, "at least one executor, not 0"),
         ({"kvs_url": "unix://x", "data_dir": "/y"}, "keeps its data itself, not in /y"),
+        ({"appendfsync": "daily"}, "one of always, everysec, no, not 'daily'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], text: str) -> None:

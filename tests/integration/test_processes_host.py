@@ -3,62 +3,20 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 import pytest
-from watching import alive, family, members, wait_gone, wait_until
+from hosting import Scheduler
+from watching import alive, family, members, wait_gone
 
-from cloudburst.child import Child, start_role
+from cloudburst.child import start_role
 from cloudburst.config import HostConfig
-from cloudburst.core.messages import PROTOCOL, ExecutorDied, ExecutorReady, Heartbeat, Message
-from cloudburst.core.wire import decode
+from cloudburst.core.messages import PROTOCOL, ExecutorDied, ExecutorReady, Heartbeat
 from cloudburst.errors import ClusterError
 from cloudburst.kvs.embedded import EmbeddedServer
-from cloudburst.transport import Context, Poller
-
-M = TypeVar("M", bound=Message)
-
-
-class Scheduler:
-    """A socket that hears hosts and executors, and a host that talks to it."""
-
-    def __init__(
-        self, directory: Path, store: str, host: Child | None = None, **options: object
-    ) -> None:
-        self.context = Context()
-        self.inbox = self.context.bind(f"ipc://{directory}/scheduler")
-        self.poller = Poller(self.inbox)
-        self.heard: list[tuple[str, Message]] = []
-        told = {"bind": f"ipc://{directory}", "executors": 2, **options}
-        config = HostConfig(scheduler=self.inbox.address, kvs_url=store, **told)  # type: ignore[arg-type]
-        self.host = host or start_role("host", config.to_json())
-
-    def listen(self, kind: type[M], count: int = 1, timeout: float = 10.0) -> list[M]:
-        """Wait until so many messages of a kind have come in all."""
-
-        def enough() -> list[M] | None:
-            self.poller.wait(0.05)
-            self.heard += [(who, decode(frames)) for who, frames in self.inbox.messages()]
-            found = [message for _, message in self.heard if isinstance(message, kind)]
-            return found if len(found) >= count else None
-
-        return wait_until(enough, f"{count} {kind.__name__} come", timeout)
-
-    def names_alive(self) -> set[str]:
-        """The executors in the next heartbeat."""
-        so_far = sum(isinstance(message, Heartbeat) for _, message in self.heard)
-        return set(self.listen(Heartbeat, so_far + 1)[-1].executors)
-
-    def close(self) -> None:
-        self.host.stop(2.0)
-        self.inbox.close()
-        self.context.close()
 
 
 @pytest.fixture
@@ -107,7 +65,7 @@ def test_a_killed_executor_is_reported_and_replaced(scheduler: Scheduler) -> Non
     os.kill(first.pid, signal.SIGKILL)
 
     (death,) = scheduler.listen(ExecutorDied)
-    assert death == ExecutorDied(first.host, first.name, "SIGKILL (signal 9)")
+    assert death == ExecutorDied(first.host, first.name, "SIGKILL (signal 9)", "")
     *_, third = scheduler.listen(ExecutorReady, 3)
     assert third.name not in (first.name, second.name)
     assert scheduler.names_alive() == {second.name, third.name}
@@ -213,22 +171,3 @@ def test_a_host_whose_zygote_cannot_work_says_so(
         scheduler.host.wait_ready()
     scheduler.close()
     shutil.rmtree(directory / "numpy")
-
-
-def test_a_host_started_by_hand_ends_with_sigterm(directory: Path) -> None:
-    context = Context()
-    with context.bind(f"ipc://{directory}/scheduler") as inbox:
-        flags = ["--scheduler", inbox.address, "--bind", f"ipc://{directory}"]
-        flags += ["--kvs", EmbeddedServer(directory).url, "--executors", "1"]
-        host = subprocess.Popen(
-            [sys.executable, "-m", "cloudburst", "host", *flags], stdin=subprocess.DEVNULL
-        )
-        poller = Poller(inbox)
-        wait_until(lambda: poller.wait(0.05) or list(inbox.messages()), "the host says something")
-        processes = wait_until(lambda: len(family(host.pid)) == 2 and family(host.pid), "it forks")
-
-        host.terminate()
-
-        assert host.wait(5.0) == 0
-        wait_gone(processes)
-    context.close()

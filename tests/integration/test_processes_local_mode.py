@@ -98,9 +98,9 @@ def test_a_shared_cluster_that_dies_is_not_waited_for(
     local_mode: "subprocess.Popen[str]", run_dir: Path
 ) -> None:
     next_line(local_mode)
-    scheduler = next(p for p in family(local_mode.pid) if role_of(p) == "scheduler")
+    store = next(p for p in family(local_mode.pid) if role_of(p) == "store")
 
-    scheduler.kill()
+    store.kill()
 
     assert local_mode.wait(5.0) == 1
     assert files_under(run_dir) == []

@@ -15,13 +15,17 @@ from watching import alive, wait_gone, wait_until
 
 from cloudburst.child import Child, start
 from cloudburst.config import ExecutorConfig, HostConfig
+from cloudburst.executor.board import Board
 from cloudburst.executor.control import Channel
+
+SLOTS = 4
 
 # An executor here does what its "bind" says, and "host" is the file it may write to.
 ZYGOTE = """
 import argparse, os, select, signal, socket, subprocess, sys, threading, time
 from cloudburst.config import HostConfig
 from cloudburst.executor import zygote
+from cloudburst.executor.board import writer_of
 from cloudburst.executor.control import Channel
 from cloudburst.life import Life
 flags = argparse.ArgumentParser()
@@ -29,6 +33,7 @@ flags.add_argument("--life", action="store_true")
 flags.add_argument("--ready-fd", type=int)
 flags.add_argument("config")
 flags.add_argument("control", type=int)
+flags.add_argument("board", type=int)
 flags = flags.parse_args()
 
 def load():
@@ -37,12 +42,13 @@ def load():
             draft = config.host + ".draft"
             open(draft, "w").write(str(text))
             os.rename(draft, config.host)
-        exec(config.bind, {**globals(), "report": report, "life_fd": life_fd})
+        names = {"report": report, "life_fd": life_fd, "config": config}
+        exec(config.bind, {**globals(), **names})
     return run
 
 life = Life(stdin=flags.life, ready_fd=flags.ready_fd)
 channel = Channel(socket.socket(fileno=flags.control))
-zygote.main(HostConfig.from_json(flags.config), life, channel, load)
+zygote.main(HostConfig.from_json(flags.config), life, channel, flags.board, load)
 """
 
 
@@ -53,28 +59,41 @@ class Host:
         self.folder = folder
         self.heard: list[list[Any]] = []
         config = HostConfig("ipc://none", "unix://none", "", executors, start_method="fork")
+        self.board = Board.create(SLOTS)
         ours, theirs = socket.socketpair()
         with theirs:
-            end = theirs.fileno()
-            line = ["-c", ZYGOTE, config.to_json(), str(end)]
-            self.zygote: Child = start("zygote", line, fds=[end])
+            fds = [theirs.fileno(), self.board.fileno()]
+            line = ["-c", ZYGOTE, config.to_json(), *map(str, fds)]
+            self.zygote: Child = start("zygote", line, fds=fds)
         self.channel = Channel(ours)
         self.zygote.wait_ready()
 
-    def fork(self, name: str, code: str) -> None:
+    def fork(self, name: str, code: str, slot: int = 0) -> None:
         config = ExecutorConfig(
-            name, str(self.folder / name), "ipc://none", "unix://none", bind=code
+            name,
+            str(self.folder / name),
+            "ipc://none",
+            "unix://none",
+            bind=code,
+            board_fd=self.board.fileno(),
+            slot=slot,
         )
         self.channel.send("fork", name, config.to_json())
 
     def hear(self, verb: str, name: str) -> Any:
         """Wait until the zygote says so. Returns the third word."""
+        return self.hear_all(verb, name)[2]
+
+    def hear_all(self, *beginning: str) -> list[Any]:
+        """Wait until the zygote says something that begins so."""
 
         def said() -> list[Any] | None:
             self.heard += self.channel.receive()
-            return next((words for words in self.heard if words[:2] == [verb, name]), None)
+            length = len(beginning)
+            found = (words for words in self.heard if words[:length] == list(beginning))
+            return next(found, None)
 
-        return wait_until(said, f"the zygote says {verb} {name}")[2]
+        return wait_until(said, f"the zygote says {beginning}")
 
     def report_of(self, name: str) -> str:
         """Wait until an executor reports something."""
@@ -85,6 +104,7 @@ class Host:
     def close(self) -> None:
         self.zygote.stop(2.0)
         self.channel.close()
+        self.board.close()
 
 
 @pytest.fixture
@@ -193,12 +213,14 @@ def test_an_executor_is_left_nothing_of_the_zygote(host: Host) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 def test_an_executor_holds_no_descriptors_but_its_own(host: Host) -> None:
-    host.fork("a", "report(sorted(int(fd) for fd in os.listdir('/proc/self/fd')) + [life_fd])")
+    own = "[life_fd, config.board_fd]"
+    host.fork("a", f"report(sorted(int(fd) for fd in os.listdir('/proc/self/fd')) + {own})")
 
-    *fds, life_fd = json.loads(host.report_of("a"))
+    *fds, life_fd, board_fd = json.loads(host.report_of("a"))
 
-    # The last one is of the listing itself.
-    assert [fd for fd in fds if fd > 2][:-1] == [life_fd]
+    others = set(fds) - {0, 1, 2, life_fd, board_fd}
+    assert {life_fd, board_fd} <= set(fds)
+    assert len(others) == 1, "one is of the listing itself"
 
 
 def test_executors_are_in_the_zygotes_session_and_each_in_a_group_of_its_own(host: Host) -> None:
@@ -218,6 +240,87 @@ def test_what_an_executor_started_ends_with_it(host: Host) -> None:
 
     wait_gone([helper])
     assert host.hear("died", "a") == "SIGKILL (signal 9)"
+
+
+def test_the_zygote_answers(host: Host) -> None:
+    host.channel.send("ping")
+
+    assert host.hear_all("pong") == ["pong"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGTSTP])
+def test_an_executor_that_is_stopped_is_lost(host: Host, number: signal.Signals) -> None:
+    host.fork("a", "report(subprocess.Popen(['sleep', '60']).pid); time.sleep(60)")
+    helper = psutil.Process(int(host.report_of("a")))
+
+    os.kill(host.hear("started", "a"), number)
+
+    reason = f"stopped by {number.name}"
+    assert host.hear_all("died", "a") == ["died", "a", reason, False, False]
+    wait_gone([helper])
+
+
+def test_an_executor_is_killed_on_order_with_what_it_started(host: Host) -> None:
+    host.fork("a", "report(subprocess.Popen(['sleep', '60']).pid); time.sleep(60)")
+    helper = psutil.Process(int(host.report_of("a")))
+
+    host.channel.send("kill", "a", "", "it is not wanted")
+
+    assert host.hear_all("died", "a") == ["died", "a", "it is not wanted", True, False]
+    wait_gone([helper])
+
+
+def test_an_executor_is_killed_for_the_run_that_it_runs(host: Host) -> None:
+    host.fork("a", "writer_of(config.board_fd, config.slot)('run-1'); time.sleep(60)", slot=2)
+    wait_until(lambda: host.board.read(2) == "run-1", "it runs")
+
+    host.channel.send("kill", "a", "run-1", "too late")
+
+    assert host.hear_all("died", "a") == ["died", "a", "too late", True, True]
+    assert host.board.read(2) == "run-1", "the host is yet to read it"
+
+
+def test_an_executor_is_spared_if_it_runs_another_run(host: Host) -> None:
+    host.fork(
+        "a",
+        "writer_of(config.board_fd, config.slot)('run-2'); report('runs'); os.read(life_fd, 1)",
+        slot=1,
+    )
+    host.report_of("a")
+
+    for unwanted in ("run-1", "run-22", "run"):
+        host.channel.send("kill", "a", unwanted, "too late")
+    host.channel.send("kill", "b", "run-2", "too late")
+    host.channel.send("ping")
+    host.hear_all("pong")
+
+    assert alive(psutil.Process(host.hear("started", "a")))
+    host.channel.send("kill", "a", "run-2", "too late")
+    assert host.hear("died", "a") == "too late"
+
+
+def test_no_other_run_is_ever_hit(host: Host) -> None:
+    """It changes runs all the time, and says in a slot of its own which one it began."""
+    code = """
+write, note = writer_of(config.board_fd, 0), writer_of(os.dup(config.board_fd), 1)
+for number in range(10**9):
+    run_id = ("r-1", "r-2")[number % 2]
+    write(run_id)
+    note(run_id)
+    note("")
+"""
+    for attempt in range(30):
+        host.fork(f"e{attempt}", code)
+        wait_until(lambda: host.board.read(0) != "", "it runs")
+
+        def killed(name: str = f"e{attempt}") -> bool:
+            host.channel.send("kill", name, "r-1", "too late")
+            host.heard += host.channel.receive()
+            return any(words[:2] == ["died", name] for words in host.heard)
+
+        wait_until(killed, "it is hit")
+        assert host.board.take(0) == "r-1"
+        assert host.board.take(1) in ("r-1", "")
 
 
 def test_being_let_go_the_zygote_ends_its_executors(host: Host) -> None:

@@ -2,16 +2,15 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
-from records import open_runs, store_of, wait_for_state
+from records import store_of, wait_for_state
 from watching import wait_until
 
-from cloudburst import CloudburstConnection, ExecutorDiedError, LocalCluster, UserLibrary
+from cloudburst import CloudburstConnection, ExecutorDiedError, UserLibrary
 
 
 def fall(library: UserLibrary, *args: Any) -> list[Any]:
@@ -29,22 +28,6 @@ def kill_victim(connection: CloudburstConnection, key: str = "victim") -> None:
 
 def whole(connection: CloudburstConnection) -> bool:
     return len(connection.status().executors) == 2
-
-
-@pytest.fixture
-def fragile(run_dir: Path) -> Iterator[CloudburstConnection]:
-    """A connection to a cluster whose executors may die, but must be two again, and idle."""
-    with LocalCluster(2) as cluster, cluster.connect() as connection:
-        wait_until(lambda: whole(connection), "both executors are ready")
-        yield connection
-
-        wait_until(lambda: whole(connection), "the pool is whole again", 20.0)
-        wait_until(lambda: connection.status()[2:] == (0, 0), "all runs end")
-        works = connection.register(lambda _, n: n, "works")
-        assert [works(n).get(10) for n in range(10)] == list(range(10))
-        store = store_of(connection)
-        wait_until(lambda: not open_runs(store), "no run is open any more")
-        store.close()
 
 
 def test_run_whose_executor_is_killed_is_run_again(fragile: CloudburstConnection) -> None:

@@ -10,7 +10,9 @@ from gates import Gate, wait_at
 from records import open_runs, record_of, store_of, wait_for_state
 from watching import wait_until
 
-from cloudburst import CloudburstConnection, LocalCluster
+from cloudburst import CloudburstConnection, ClusterError, LocalCluster
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import GetFields, SetFields
 
 Start = Callable[[], Any]
 
@@ -140,3 +142,31 @@ def test_accepted_run_whose_function_is_gone_is_answered(
             gate.open()
         assert [connection.future(f.obj_id).get(10) for f in busy] == ["gate0", "gate1"]
         wait_until(lambda: connection.status()[2:] == (0, 0), "all runs end")
+
+
+@pytest.mark.parametrize("damage", [{"call": b"of another version"}, {"accepted": b"long ago"}])
+def test_accepted_run_that_cannot_be_read_is_answered_and_holds_up_nobody(
+    start: Start, make_gate: Callable[[], Gate], damage: dict[str, bytes]
+) -> None:
+    gates = make_gate(), make_gate()
+    with start() as connection:
+        wait = connection.register(wait_at, "wait_at")
+        lost, kept = (wait(gate.path) for gate in gates)
+        for gate in gates:
+            gate.wait_for_arrival()
+        connection.flush()
+        store = store_of(connection)
+        store.execute([SetFields(keys.run_key(lost.obj_id), damage)])
+        store.close()
+
+    gates[1].close()
+    with start() as connection:
+        with pytest.raises(ClusterError, match=f"run {lost.obj_id} cannot be carried on, as its"):
+            connection.future(lost.obj_id).get(10)
+        gates[1].open()
+        assert connection.future(kept.obj_id).get(10) == "gate1"
+        store = store_of(connection)
+        wait_until(lambda: not open_runs(store), "no run is open any more")
+        (fields,) = store.execute([GetFields(keys.run_key(lost.obj_id))])
+        store.close()
+        assert fields["state"] == b"FAILED"

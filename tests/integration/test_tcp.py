@@ -1,6 +1,5 @@
 """A cluster started by hand over TCP: scheduler, host and store, each with its flags."""
 
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from hands import free_port
 from watching import wait_until
 
 from cloudburst import CloudburstConnection, LocalCluster, UnknownFunction
@@ -23,13 +23,6 @@ def role(*flags: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.terminate()
         assert process.wait(10) == 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

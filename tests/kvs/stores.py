@@ -129,12 +129,34 @@ def open_files(path: Path = Path("/dev/fd")) -> int:
     return len(list(path.iterdir()))
 
 
+NAMES = [
+    "plain",
+    "",
+    "with spaces  and\ttabs",
+    "line\nbreaks\r\n",
+    "{braces}",
+    "}{",
+    "{}",
+    "\N{SNOWMAN} und Umlaute äöü",
+    "a lone surrogate: \udce9",
+    "nul\0byte",
+    "*3\r\n$3\r\nSET\r\n",
+    "x" * 10_000,
+]
+"""Names of every kind that users think of, or an attacker."""
+
 COMMIT = CommitRun("r", "SUCCEEDED", 0, "e1", "", b"result", "", 60.0)
 
 
 def record(run_id: str, state: str = "RUNNING", epoch: int = 0, **other: Any) -> RecordRun:
-    fields: dict[str, Any] = {"target": "dag", "executor": "e1", "call": b"", "ttl": 60.0} | other
-    return RecordRun(run_id, state, epoch, **fields)
+    fields = {"target": "dag", "executor": "e1", "reason": "", "call": b"", "ttl": 60.0}
+    return RecordRun(run_id, state, epoch, **(fields | other))  # type: ignore[arg-type]
+
+
+def commit(run_id: str, result: bytes = b"result", **other: Any) -> CommitRun:
+    fields = {"epoch": 0, "executor": "e1", "reason": "", "output_key": "", "ttl": 60.0}
+    state = str(other.pop("state", "SUCCEEDED"))
+    return CommitRun(run_id=run_id, state=state, result=result, **(fields | other))
 
 
 def collect_all(writer: RedisWriter, timeout: float = 10.0) -> list[tuple[Any, Any]]:

@@ -3,46 +3,28 @@
 import time
 
 import pytest
-from stores import Bench, record
+from stores import NAMES, Bench, commit, record
 
 from cloudburst.errors import KVSUnavailable
 from cloudburst.kvs.base import (
     AddMember,
     Append,
-    CommitRun,
+    Commit,
     Delete,
     DropField,
     DropMember,
     Get,
     GetFields,
+    Hold,
+    Increment,
     Members,
     Put,
     PutIfAbsent,
     SetFields,
     TakeAll,
+    Time,
 )
 from cloudburst.kvs.keys import object_key, run_key
-
-NAMES = [
-    "plain",
-    "",
-    "with spaces  and\ttabs",
-    "line\nbreaks\r\n",
-    "{braces}",
-    "}{",
-    "{}",
-    "\N{SNOWMAN} und Umlaute äöü",
-    "a lone surrogate: \udce9",
-    "nul\0byte",
-    "*3\r\n$3\r\nSET\r\n",
-    "x" * 10_000,
-]
-
-
-def commit(run_id: str, result: bytes = b"result", **other: object) -> CommitRun:
-    fields = {"epoch": 0, "executor": "e1", "reason": "", "output_key": "", "ttl": 60.0}
-    state = str(other.pop("state", "SUCCEEDED"))
-    return CommitRun(run_id=run_id, state=state, result=result, **(fields | other))  # type: ignore[arg-type]
 
 
 def test_nothing_is_stored_at_first(bench: Bench) -> None:
@@ -215,146 +197,53 @@ class TestSets:
         ) == [None, None, None, []]
 
 
-class TestRuns:
-    def test_a_record_tells_how_a_run_went(self, bench: Bench) -> None:
-        assert bench.do(
-            record("r", "PENDING", target="d", executor="", call=b"call"),
-            record("r", "RUNNING", target="d", executor="e7"),
-        ) == [True, True]
+class TestNumbers:
+    def test_they_count_from_nothing(self, bench: Bench) -> None:
+        assert bench.do(Increment("k"), Increment("k"), Get("k")) == [1, 2, b"2"]
 
-        fields = bench.one(GetFields(run_key("r")))
-        times = {name: float(fields.pop(name)) for name in ("accepted", "started")}
-        assert fields == {
-            "state": b"RUNNING",
-            "epoch": b"0",
-            "target": b"d",
-            "executor": b"e7",
-            "call": b"call",
-        }
+    def test_what_is_no_number_is_refused_and_stays(self, bench: Bench) -> None:
+        bench.do(Put("k", b"one"))
+
+        with pytest.raises(KVSUnavailable, match="not an integer"):
+            bench.do(Increment("k"))
+        assert bench.one(Get("k")) == b"one"
+
+
+class TestLeases:
+    def test_who_comes_first_holds_it(self, bench: Bench) -> None:
+        assert bench.do(Hold("k", b"a", 60.0), Hold("k", b"b", 60.0), Hold("k", b"a", 60.0)) == [
+            True,
+            False,
+            True,
+        ]
+        assert bench.one(Get("k")) == b"a"
+
+    def test_it_is_given_up_by_deleting_it(self, bench: Bench) -> None:
+        assert bench.do(Hold("k", b"a", 60.0), Delete("k"), Hold("k", b"b", 60.0)) == [True] * 3
+
+    def test_it_ends_when_it_is_not_renewed(self, bench: Bench) -> None:
+        bench.do(Hold("k", b"a", 600.0), Hold("k", b"a", bench.ttl))
+
+        bench.wait_expired(lambda: bench.one(Get("k")) is None)
+        assert bench.one(Hold("k", b"b", 60.0)) is True
+
+    def test_who_is_refused_does_not_prolong_it(self, bench: Bench) -> None:
+        bench.do(Hold("k", b"a", bench.ttl), Hold("k", b"b", 600.0))
+
+        bench.wait_expired(lambda: bench.one(Get("k")) is None)
+
+
+class TestTime:
+    def test_the_clock_is_the_stores(self, bench: Bench) -> None:
         now = bench.clock.now if bench.clock else time.time()
-        assert now - 60 < times["accepted"] <= times["started"] < now + 60
 
-    def test_a_run_starts_once(self, bench: Bench) -> None:
-        bench.do(record("r", "RUNNING", 0))
-        first = bench.one(GetFields(run_key("r")))
-        if bench.clock:
-            bench.clock.now += 10
-        bench.do(record("r", "PENDING", 1), record("r", "RUNNING", 1, executor="e2"))
+        assert now - 60 < bench.one(Time()) < now + 60
 
-        again = bench.one(GetFields(run_key("r")))
-        assert again == first | {"epoch": b"1", "executor": b"e2"}
+    def test_it_is_the_one_that_records_are_dated_by(self, bench: Bench) -> None:
+        before, _, after = bench.do(Time(), record("r"), Time())
 
-    def test_the_first_call_is_kept(self, bench: Bench) -> None:
-        bench.do(record("r", call=b"first"), record("r", call=b""), record("r", call=b"other"))
-
-        assert bench.one(GetFields(run_key("r")))["call"] == b"first"
-
-    @pytest.mark.parametrize(
-        "late",
-        [
-            record("r", "RUNNING", 1, executor="old"),
-            record("r", "PENDING", 2, executor="old"),
-            record("r", "PENDING", 0, executor="old", call=b"x"),
-        ],
-        ids=["stale epoch", "back to pending", "both"],
-    )
-    def test_a_record_never_regresses(self, bench: Bench, late: object) -> None:
-        bench.do(record("r", "RUNNING", 2))
-        before = bench.one(GetFields(run_key("r")))
-
-        assert bench.one(late) is True
-        assert bench.one(GetFields(run_key("r"))) == before
-
-    def test_epochs_are_compared_as_numbers(self, bench: Bench) -> None:
-        bench.do(record("r", epoch=9), record("r", epoch=10))
-
-        assert bench.one(GetFields(run_key("r")))["epoch"] == b"10"
-
-    def test_a_record_expires_after_its_last_change(self, bench: Bench) -> None:
-        bench.do(record("r", ttl=600.0), record("r", ttl=bench.ttl))
-
-        bench.wait_expired(lambda: bench.one(GetFields(run_key("r"))) == {})
-
-    def test_without_ttl_a_record_stays(self, bench: Bench) -> None:
-        bench.do(record("r", ttl=bench.ttl), record("r", ttl=0), Put("marker", b"v", bench.ttl))
-
-        bench.wait_expired(lambda: bench.one(Get("marker")) is None)
-        assert bench.one(GetFields(run_key("r"))) != {}
-
-    def test_a_commit_stores_the_result_and_closes_the_record(self, bench: Bench) -> None:
-        bench.do(record("r", call=b"call"))
-
-        assert bench.one(commit("r", b"42", epoch=3, executor="e9")) is True
-        assert bench.one(Get(object_key("r"))) == b"42"
-        fields = bench.one(GetFields(run_key("r")))
-        assert float(fields.pop("finished")) >= float(fields.pop("accepted"))
-        fields.pop("started")
-        assert fields == {
-            "state": b"SUCCEEDED",
-            "epoch": b"3",
-            "target": b"dag",
-            "executor": b"e9",
-            "reason": b"",
-        }
-
-    @pytest.mark.parametrize("size", [2, 100_000, 2_000_000], ids=["small", "large", "staged"])
-    def test_the_first_commit_wins(self, bench: Bench, size: int) -> None:
-        bench.do(record("r"))
-
-        assert bench.do(
-            commit("r", b"a" * size, epoch=0, output_key="out"),
-            commit("r", b"b" * size, epoch=1, output_key="out"),
-            commit("r", b"c" * size, epoch=2, output_key="other", state="FAILED"),
-        ) == [True, False, False]
-        assert bench.do(Get(object_key("r")), Get(object_key("out"))) == [b"a" * size] * 2
-        assert bench.one(Get(object_key("other"))) is None
-        fields = bench.one(GetFields(run_key("r")))
-        assert (fields["state"], fields["epoch"]) == (b"SUCCEEDED", b"0")
-
-    def test_a_failure_is_committed_with_its_reason(self, bench: Bench) -> None:
-        assert bench.one(commit("r", b"error", state="FAILED", reason="it broke: ä")) is True
-
-        fields = bench.one(GetFields(run_key("r")))
-        assert (fields["state"], fields["reason"]) == (b"FAILED", "it broke: ä".encode())
-
-    @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED"])
-    def test_an_ended_run_is_never_opened_again(self, bench: Bench, state: str) -> None:
-        bench.do(commit("r", state=state))
-        before = bench.one(GetFields(run_key("r")))
-
-        assert bench.one(record("r", "RUNNING", epoch=9, call=b"late")) is False
-        assert bench.one(GetFields(run_key("r"))) == before
-
-    def test_an_older_epoch_may_commit_while_the_run_is_open(self, bench: Bench) -> None:
-        bench.do(record("r", epoch=5))
-
-        assert bench.one(commit("r", epoch=4)) is True
-
-    @pytest.mark.parametrize("size", [5, 2_000_000], ids=["small", "staged"])
-    def test_a_result_expires_with_its_record_but_an_output_stays(
-        self, bench: Bench, size: int
-    ) -> None:
-        bench.do(Put(object_key("out"), b"old", 0.001))
-        bench.do(commit("r", b"x" * size, ttl=bench.ttl, output_key="out"))
-
-        ended = [Get(object_key("r")), GetFields(run_key("r"))]
-        bench.wait_expired(lambda: bench.do(*ended) == [None, {}])
-        assert bench.one(Get(object_key("out"))) == b"x" * size
-
-    @pytest.mark.parametrize("size", [5, 2_000_000], ids=["small", "staged"])
-    def test_without_ttl_a_result_stays(self, bench: Bench, size: int) -> None:
-        bench.do(record("r", ttl=bench.ttl), Put("marker", b"v", bench.ttl))
-        bench.do(Put(object_key("r"), b"x", bench.ttl), commit("r", b"x" * size, ttl=0))
-
-        bench.wait_expired(lambda: bench.one(Get("marker")) is None)
-        assert bench.do(Get(object_key("r"))) == [b"x" * size]
-        assert bench.one(GetFields(run_key("r")))["state"] == b"SUCCEEDED"
-
-    @pytest.mark.parametrize("name", NAMES, ids=ascii)
-    def test_any_name_names_an_output(self, bench: Bench, name: str) -> None:
-        bench.do(commit("r", b"v", output_key=name, executor=name[:20], reason=name))
-
-        assert bench.one(Get(object_key(name))) == (b"v" if name else None)
+        accepted = float(bench.one(GetFields(run_key("r")))["accepted"])
+        assert round(before, 6) <= accepted <= round(after, 6)
 
 
 class TestBatches:
@@ -378,6 +267,8 @@ class TestBatches:
             AddMember("s", "5"),
             Members("s"),
             DropMember("s", "5"),
+            Increment("number"),
+            Hold("hold", b"me", 60.0),
             record("r"),
             commit("r", b"6" * 1_200_000),
             record("r"),
@@ -385,5 +276,5 @@ class TestBatches:
             Get(object_key("r")),
         ) == [
             *(None, False, b"1", None, {"f": b"3"}, True, None, [b"4"], None, ["5"], None),
-            *(True, True, False, True, b"6" * 1_200_000),
+            *(1, True, True, Commit.STORED, False, True, b"6" * 1_200_000),
         ]

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import Admin, Clock
 
-from cloudburst.core.messages import RunState
+from cloudburst.core.messages import ENDED, RunState
 from cloudburst.kvs.base import (
     AddMember,
     Append,
@@ -17,6 +17,8 @@ from cloudburst.kvs.base import (
     DropMember,
     Get,
     GetFields,
+    Hold,
+    Increment,
     Members,
     Operation,
     Put,
@@ -38,6 +40,7 @@ TIMES = ("accepted", "started", "finished")
 runs = st.sampled_from(["r1", "r2"])
 objects = st.sampled_from(["r1", "r2", "o", "{}"])
 words = st.sampled_from(["", "a", "b", "ä {b}", "\udce9"])
+reasons = words | st.sampled_from(["0 a", "1 a", "a\n", "a\n1 b", "%d"])
 small = st.binary(max_size=4)
 values: st.SearchStrategy[Any] = small | small.map(lambda value: memoryview(value)) | st.just(LARGE)
 results = values | st.just(STAGED)
@@ -60,26 +63,32 @@ operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(AddMember, sets, words),
     st.builds(DropMember, sets, words),
     st.builds(Members, sets),
+    st.builds(Increment, st.just("number")),
+    st.builds(Put, st.just("number"), st.sampled_from([b"-1", b"9"]), ttls),
+    st.builds(Hold, values_keys, small, st.just(60.0)),
     st.builds(
         RecordRun,
         runs,
-        st.sampled_from([RunState.PENDING, RunState.RUNNING]),
+        st.sampled_from([RunState.PENDING, RunState.RUNNING, RunState.CANCELLING]),
         epochs,
         words,
         words,
+        reasons,
         values,
         ttls,
     ),
     st.builds(
         CommitRun,
         runs,
-        st.sampled_from([RunState.SUCCEEDED, RunState.FAILED]),
+        st.sampled_from(sorted(ENDED)),
         epochs,
         words,
         words,
         results,
         st.sampled_from(["", "o", "r1"]),
         ttls,
+        words,
+        st.sampled_from([0.0, 1.5]),
     ),
 )
 
@@ -109,6 +118,7 @@ LOOK: list[Operation] = [
     *(Get(object_key(name)) for name in ["r1", "r2", "o", "{}"]),
     *(GetFields(key) for key in ["record", run_key("r1"), run_key("r2")]),
     Members("set"),
+    Get("number"),
     TakeAll("list"),
 ]
 

@@ -23,11 +23,13 @@ from stores import (
 from cloudburst.errors import KVSUnavailable, UsageError
 from cloudburst.kvs.base import (
     Append,
+    Commit,
     CommitRun,
     Delete,
     Get,
     Put,
     PutIfAbsent,
+    RecordRun,
     TakeAll,
 )
 from cloudburst.kvs.embedded import EmbeddedServer
@@ -47,7 +49,7 @@ class TestTheServerRestarts:
 
     @pytest.mark.parametrize(
         ("operation", "answer"),
-        [(TakeAll("l"), [b"item"]), (COMMIT, True), (PutIfAbsent("k", b""), True)],
+        [(TakeAll("l"), [b"item"]), (COMMIT, Commit.STORED), (PutIfAbsent("k", b""), True)],
         ids=["TakeAll", "CommitRun", "PutIfAbsent"],
     )
     def test_so_does_one_that_must_not_be_repeated(
@@ -156,7 +158,7 @@ class TestTheConnectionIsLost:
         for client in admin.other_clients():
             admin("CLIENT", "KILL", "ID", client)
 
-        assert store.execute([operation]) in ([None], [True], [[]])
+        assert store.execute([operation]) in ([None], [True], [[]], [Commit.STORED])
 
     def test_a_lost_reply_is_asked_for_again(
         self, private_server: EmbeddedServer, short_dir: Path
@@ -219,7 +221,7 @@ class TestUrls:
         admin("CONFIG", "SET", "port", str(port))
         with store_at(f"redis://127.0.0.1:{port}/3", 1.0) as store:
             store.execute([Put("k", bytes(10_000_000))])
-            assert store.execute([Get("k"), COMMIT]) == [bytes(10_000_000), True]
+            assert store.execute([Get("k"), COMMIT]) == [bytes(10_000_000), Commit.STORED]
             with stopped(private_server), pytest.raises(KVSUnavailable, match="no answer for 1 s"):
                 store.execute([Get("k")])
             assert store.execute([Delete("k")]) == [True]
@@ -311,7 +313,10 @@ def test_a_batch_is_no_transaction_and_sent_at_once(store: RedisStore, admin: Ad
     assert (admin.calls("set"), admin.calls("multi"), admin.calls("exec")) == (100, 0, 0)
 
 
-@pytest.mark.parametrize("size", [1, 2_000_000], ids=["small", "staged"])
+SIZES = pytest.mark.parametrize("size", [1, 2_000_000], ids=["small", "staged"])
+
+
+@SIZES
 def test_a_result_leaves_nothing_else_behind(store: RedisStore, admin: Admin, size: int) -> None:
     store.execute([COMMIT._replace(result=bytes(size), output_key="out")])
 
@@ -320,6 +325,27 @@ def test_a_result_leaves_nothing_else_behind(store: RedisStore, admin: Admin, si
     )
     assert 0 < admin("PTTL", object_key("r")) <= 60_000
     assert admin("PTTL", object_key("out")) == -1, "an output does not expire"
+
+
+@SIZES
+@pytest.mark.parametrize(
+    ("before", "verdict"),
+    [
+        (record("r", epoch=1), Commit.STALE),
+        (record("r", "CANCELLING"), Commit.STALE),
+        (COMMIT, Commit.ENDED),
+    ],
+    ids=["older epoch", "cancelling", "ended"],
+)
+def test_a_result_that_is_not_wanted_leaves_nothing_behind(
+    store: RedisStore, admin: Admin, size: int, before: RecordRun | CommitRun, verdict: Commit
+) -> None:
+    store.execute([before])
+    keys = sorted(admin("KEYS", "*"))
+
+    late = COMMIT._replace(result=bytes(size), output_key="out")
+    assert store.execute([late]) == [verdict]
+    assert sorted(admin("KEYS", "*")) == keys
 
 
 def test_the_eviction_policy_is_told(store: RedisStore, admin: Admin) -> None:

@@ -17,3 +17,10 @@ def cluster() -> Cluster:
     cluster.join("a", "b")
     cluster.register("f")
     return cluster
+
+
+@pytest.fixture
+def fork(cluster: Cluster) -> Cluster:
+    """A DAG ``fork`` of two sources and their join: a run of it goes to ``a``, ``b`` and ``a``."""
+    cluster.dag("fork", [("x", "f"), ("y", "f"), ("z", "f")], [("x", "z"), ("y", "z")])
+    return cluster

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeVar
 
 from cloudburst.core.dag import Dag, make_steps
-from cloudburst.core.messages import Frames, RunContext, Start, Trigger
+from cloudburst.core.messages import Finished, Frames, Message, Probe, RunContext, Start, Trigger
 from cloudburst.core.plan import FunctionInfo, Plan, compile_dag, compile_function
 from cloudburst.core.wire import pack_context
 from cloudburst.executor.events import (
@@ -61,7 +61,15 @@ class Job(NamedTuple):
         return Trigger(self.run_id, self.epoch, context, segment, position, packed(value))
 
 
-def job(edges: str, places: str, given: str = "", run_id: str = "run", epoch: int = 1) -> Job:
+def job(
+    edges: str,
+    places: str,
+    given: str = "",
+    run_id: str = "run",
+    epoch: int = 1,
+    *,
+    retried: bool = False,
+) -> Job:
     """A run.
 
     Args:
@@ -70,6 +78,7 @@ def job(edges: str, places: str, given: str = "", run_id: str = "run", epoch: in
         given: the steps that have arguments of their own.
         run_id: its id.
         epoch: its epoch.
+        retried: whether it is tried again if user code raises.
     """
     plan = plan_of(edges)
     assert len(places) == len(plan.segments), [segment.steps for segment in plan.segments]
@@ -83,10 +92,25 @@ def job(edges: str, places: str, given: str = "", run_id: str = "run", epoch: in
         reply_to="@client",
         store=True,
         output_key="",
-        timeout=1.0,
+        patience=1.0,
         ttl=60.0,
+        retried=retried,
     )
     return Job(plan, context, run_id, epoch)
+
+
+def join_on_b() -> Job:
+    """A join on B with an argument of its own, whose sources run on A."""
+    return job("ac bc", "AAB", given="c")
+
+
+def full(call: Job, mark: str = "") -> list[Event]:
+    """All that the join on B waits for."""
+    return [
+        call.start(("c", "", "own" + mark)),
+        call.trigger("c", 0, "a" + mark),
+        call.trigger("c", 1, "b" + mark),
+    ]
 
 
 class Executor:
@@ -132,7 +156,11 @@ class Executor:
 
     def run(self, value: str = "", *, failed: bool = False) -> list[Command]:
         """Run the next segment, in 0.5 seconds and with this value: what is to be done then."""
-        return self.take(done(self.work(), value, failed=failed))
+        return self.finish(self.work(), value, failed=failed)
+
+    def finish(self, work: Work, value: str = "", *, failed: bool = False) -> list[Command]:
+        """The segment that was taken out has run."""
+        return self.take(done(work, value, failed=failed))
 
     def holds_nothing(self) -> bool:
         """Whether no run has left anything but the memory of its end."""
@@ -140,11 +168,21 @@ class Executor:
         return self.idle() and not (state.shares or state.ready or state.early)
 
 
+def over(epoch: int = 1, *segments: int, state: str = "RUNNING") -> Finished:
+    """What is said of a share that is over."""
+    return Finished("run", epoch, state, tuple((number, SECONDS) for number in segments))
+
+
+def standing(executor: Executor, epoch: int = 1, *, run_id: str = "run") -> Message | None:
+    """What an executor says when it is asked after a run."""
+    return said(only(executor.take(Probe(run_id, epoch)), Report))
+
+
 def done(work: Work, value: str, *, failed: bool = False) -> Done:
     """The segment ran, and its value is as the state has asked for it."""
     local = work.segment in work.route.keep_local and not failed
     outcome: Input = Local(value) if local else packed(value)
-    return Done(work, outcome, failed, SECONDS)
+    return Done(work, outcome, failed, SECONDS, value if failed else "")
 
 
 def packed(value: str) -> Frames:
@@ -189,6 +227,26 @@ def triggers(commands: list[Command]) -> list[tuple[str, int, int, str]]:
 
 
 def reports(commands: list[Command]) -> list[tuple[int, str, list[int]]]:
-    """What the scheduler is told, as (epoch, state, segments that ran)."""
-    told = [command.finished for command in commands if isinstance(command, Deliver | Report)]
-    return [(item.epoch, item.state, [segment for segment, _ in item.times]) for item in told]
+    """What the scheduler is told of shares that are over, as (epoch, state, segments that ran)."""
+    told = [*map(said, commands)]
+    return [
+        (item.epoch, item.state, [segment for segment, _ in item.times])
+        for item in told
+        if isinstance(item, Finished)
+    ]
+
+
+def told(commands: list[Command]) -> list[Message | None]:
+    """What the scheduler is told, if there is nothing else to be done."""
+    return [*map(said, commands)]
+
+
+def said(command: Command) -> Message | None:
+    """What the scheduler is told by a command, if anything."""
+    match command:
+        case Deliver(finished=finished):
+            return finished
+        case Report(message=message):
+            return message
+        case _:
+            return None

@@ -10,6 +10,7 @@ from cloudburst.core.dag import Dag, make_steps
 from cloudburst.core.messages import Buffer, RunContext, Start
 from cloudburst.core.plan import FunctionInfo, Plan, compile_dag, compile_function
 from cloudburst.core.wire import pack_context
+from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.events import Deliver, Done, PlanLoaded, Work
 from cloudburst.executor.functions import Functions
 from cloudburst.executor.post import PostOffice
@@ -44,10 +45,16 @@ class Stage:
         self.store = store or self.memory
         self.state = ExecutorState(ADDRESS)
         self.functions = Functions(self.store, idle)
-        self.post = PostOffice(ADDRESS, Peers(Context()), self.store, lambda _: None)
-        self.runner = Runner("e-1", ADDRESS, self.store, self.post, self.functions)
+        self.doorbell = Doorbell(lambda: False)
+        peers = Peers(Context())
+        self.post = PostOffice(ADDRESS, peers, self.store, lambda _: None, self.doorbell)
+        self.runner = self.runner_with(self.functions)
         self.infos: dict[str, FunctionInfo] = {}
         self.numbers = itertools.count(1)
+
+    def runner_with(self, functions: Functions) -> Runner:
+        """A runner here, of these functions."""
+        return Runner("e-1", ADDRESS, self.store, self.post, functions, self.doorbell)
 
     def register(self, **functions: object) -> None:
         """Register functions under their names."""
@@ -82,27 +89,27 @@ class Stage:
         self.register(f=function)
         return self.run(self.lone("f"), f=given(*positional, **keywords))
 
-    def run(self, plan: Plan, *, timeout: float = 0.0, **own: Given) -> Any:
+    def run(self, plan: Plan, *, patience: float = 0.0, **own: Given) -> Any:
         """Run a plan; what it returns, or raises at its caller."""
-        return outcome(self.last(plan, timeout=timeout, **own))
+        return outcome(self.last(plan, patience=patience, **own))
 
-    def failure(self, plan: Plan, *, timeout: float = 0.0, **own: Given) -> BaseException:
+    def failure(self, plan: Plan, *, patience: float = 0.0, **own: Given) -> BaseException:
         """Run a plan that is to fail; what its caller sees."""
-        end = self.last(plan, timeout=timeout, **own)
+        end = self.last(plan, patience=patience, **own)
         assert end.failed
         failure = failure_in(unpack(end.frames))
         assert failure is not None
         return failure.exception()
 
-    def last(self, plan: Plan, *, timeout: float = 0.0, **own: Given) -> Deliver:
+    def last(self, plan: Plan, *, patience: float = 0.0, **own: Given) -> Deliver:
         """Run a plan; how it ends."""
-        self.start(plan, timeout=timeout, **own)
+        self.start(plan, patience=patience, **own)
         while True:
             for command in self.state.handle(self.next()):
                 if isinstance(command, Deliver):
                     return command
 
-    def start(self, plan: Plan, *, timeout: float = 0.0, **own: Given) -> None:
+    def start(self, plan: Plan, *, patience: float = 0.0, **own: Given) -> None:
         """Send a run of a plan to the executor."""
         spec: list[tuple[int, str, int]] = []
         frames: list[Buffer] = []
@@ -119,8 +126,9 @@ class Stage:
             reply_to="",
             store=True,
             output_key="",
-            timeout=timeout,
+            patience=patience,
             ttl=60.0,
+            retried=False,
         )
         self.state.handle(PlanLoaded(plan))
         run_id = f"run-{next(self.numbers)}"

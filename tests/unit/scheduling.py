@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 from cloudburst.core.messages import (
     PROTOCOL,
     Arguments,
     Call,
+    Cancel,
+    Draining,
     ExecutorDied,
     ExecutorReady,
     Finished,
     Frames,
+    HandBack,
     Heartbeat,
     Message,
-    RegisterDag,
-    RegisterFunction,
+    Result,
     RunContext,
     RunState,
+    Standing,
     Start,
     Welcome,
 )
+from cloudburst.core.options import NOTHING_SAID, OptionsSaid, RunOptions, make_options
+from cloudburst.core.requests import RegisterDag, RegisterFunction
 from cloudburst.core.wire import unpack_context
-from cloudburst.kvs.base import Operation
+from cloudburst.errors import CloudburstError, KVSUnavailable
+from cloudburst.kvs.base import Commit, CommitRun, Operation
+from cloudburst.kvs.memory import MemoryStore
+from cloudburst.scheduler.acceptance import RECORD_AFTER
 from cloudburst.scheduler.events import Command, Event, Received, Send, Tick, Write, Written
+from cloudburst.scheduler.placement import Homes, ServiceTimes
+from cloudburst.scheduler.queues import Queues
+from cloudburst.scheduler.run import Run
 from cloudburst.scheduler.state import SchedulerState
+from cloudburst.serialization import failure_in, unpack
 
 WELCOME = Welcome(PROTOCOL, "1.2.3", "3.11", "redis://store")
 SHORT = 20e-6
 LONG = 5.0
+AWAY = KVSUnavailable("the store is away")
 
 M = TypeVar("M")
 Op = TypeVar("Op", bound=Operation)
@@ -39,6 +52,7 @@ class Cluster:
     """A scheduler's state, and the rest of a cluster as far as it can tell.
 
     Executor, step and function names are short words; the address of executor ``a`` is ``@a``.
+    What the state writes reaches the store when a test hands it to `write`.
     """
 
     def __init__(self, *, max_waiting: int = 1000, host_timeout: float = 3.0) -> None:
@@ -46,7 +60,24 @@ class Cluster:
             WELCOME, max_waiting=max_waiting, host_timeout=host_timeout, ttl=60.0
         )
         self.now = 0.0
+        self.store = MemoryStore(clock=lambda: self.now)
         self.requests = 0
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        return self.state.life.runs
+
+    @property
+    def queues(self) -> Queues:
+        return self.state.life.placing.queues
+
+    @property
+    def times(self) -> ServiceTimes:
+        return self.state.life.placing.times
+
+    @property
+    def homes(self) -> Homes:
+        return self.state.life.placing.homes
 
     def feed(self, event: Event) -> list[Command]:
         commands = self.state.handle(event, self.now)
@@ -58,48 +89,97 @@ class Cluster:
 
     # members
 
-    def join(self, *names: str, host: str = "host") -> list[Command]:
+    def join(
+        self, *names: str, host: str = "host", holds: tuple[tuple[str, int], ...] = ()
+    ) -> list[Command]:
         commands = []
         for name in names:
-            commands += self.tell(name, ExecutorReady(PROTOCOL, name, host, f"@{name}", 1))
+            ready = ExecutorReady(PROTOCOL, name, host, f"@{name}", 1, holds)
+            commands += self.tell(name, ready)
         return commands
 
-    def die(self, name: str, reason: str = "killed by signal 9") -> list[Command]:
-        return self.tell("host", ExecutorDied("host", name, reason))
+    def die(
+        self, name: str, reason: str = "killed by signal 9", *, running: str = ""
+    ) -> list[Command]:
+        return self.tell("host", ExecutorDied("host", name, reason, running))
 
     def heartbeat(self, *names: str, host: str = "host") -> list[Command]:
         return self.tell(host, Heartbeat(PROTOCOL, host, names))
+
+    def drain(self, host: str = "host") -> list[Command]:
+        return self.tell(host, Draining(host))
 
     def pass_time(self, seconds: float) -> list[Command]:
         self.now += seconds
         return self.feed(Tick())
 
+    def live(self, seconds: float) -> list[Command]:
+        """Time passes as a server lets it: a tick at each deadline; hosts stay alive."""
+        end, commands = self.now + seconds, []
+        members = self.state.members
+        while (deadline := self.state.next_deadline()) is not None and deadline <= end:
+            self.now = max(self.now, deadline)
+            for host in [*members.last_seen]:
+                names = [executor.name for executor in members.all() if executor.host == host]
+                commands += self.heartbeat(*names, host=host)
+            commands += self.pass_time(0.0)
+        self.now = end
+        return commands
+
     # what is registered
 
-    def register(self, name: str, version: str = "v1", *, is_class: bool = False) -> list[Command]:
+    def register(
+        self,
+        name: str,
+        version: str = "v1",
+        *,
+        is_class: bool = False,
+        options: RunOptions = NOTHING_SAID,
+    ) -> list[Command]:
         self.requests += 1
-        return self.write(
-            self.tell("client", RegisterFunction(self.requests, name, version, is_class))
-        )
+        request = RegisterFunction(self.requests, name, version, is_class, options)
+        return self.write(self.tell("client", request))
 
     def dag(
         self,
         name: str,
         steps: Sequence[str | tuple[str, str]],
         edges: Iterable[tuple[str, str]] = (),
+        *,
+        options: RunOptions = NOTHING_SAID,
     ) -> list[Command]:
         self.requests += 1
         pairs = tuple((step, step) if isinstance(step, str) else step for step in steps)
-        request = RegisterDag(self.requests, name, pairs, tuple(edges), only_check=False)
+        request = RegisterDag(self.requests, name, pairs, tuple(edges), options, only_check=False)
         return self.write(self.tell("client", request))
+
+    # the store
+
+    def record(self) -> list[Command]:
+        """The moment passes that runs have to end before they are recorded."""
+        return self.pass_time(RECORD_AFTER)
+
+    def accept(self, run_id: str, target: str = "f", **options: Unpack[OptionsSaid]) -> None:
+        """A stored call is made, and the store has its record."""
+        self.call(run_id, target, store=True, **options)
+        self.write(self.record())
 
     def write(self, commands: Iterable[Command]) -> list[Command]:
         """The store carries out all writes, and those of what follows; returns what follows."""
         said: list[Command] = []
         for command in commands:
-            if isinstance(command, Write) and command.token:
-                follows = self.feed(Written(command.token, [None] * len(command.operations)))
+            if isinstance(command, Write):
+                outcome = self.store.execute(command.operations)
+                follows = self.feed(Written(command.token, outcome)) if command.token else []
                 said += [*follows, *self.write(follows)]
+        return said
+
+    def refuse(self, commands: Iterable[Command], error: CloudburstError = AWAY) -> list[Command]:
+        """The store carries out none of the writes; returns what follows."""
+        said: list[Command] = []
+        for command in commands:
+            if isinstance(command, Write) and command.token:
+                said += self.feed(Written(command.token, error))
         return said
 
     # runs
@@ -115,18 +195,38 @@ class Cluster:
         references: tuple[str, ...] = (),
         store: bool = False,
         reply_to: str = "@client",
+        **options: Unpack[OptionsSaid],
     ) -> list[Command]:
         is_dag = target in self.state.registrar.registry.dags
-        return self.tell(
-            client,
-            Call(run_id, target, is_dag, arguments, references, reply_to, store, "", 10.0, frames),
+        call = Call(
+            run_id=run_id,
+            target=target,
+            is_dag=is_dag,
+            arguments=arguments,
+            references=references,
+            reply_to=reply_to,
+            store=store,
+            output_key="",
+            patience=10.0,
+            options=make_options(**options),
+            frames=frames,
         )
+        return self.tell(client, call)
+
+    def commit(self, run_id: str, epoch: int = 1, state: RunState = RunState.SUCCEEDED) -> Commit:
+        """An executor stores the result of a run; what the store says to that."""
+        commit = CommitRun(run_id, state, epoch, "a", "", b"result", "", ttl=60.0)
+        (answer,) = self.store.execute([commit])
+        return Commit(answer)
+
+    def cancel(self, run_id: str, client: str = "client") -> list[Command]:
+        return self.tell(client, Cancel(run_id))
 
     def finish(
         self, run_id: str, seconds: float = LONG, state: RunState = RunState.SUCCEEDED
     ) -> list[Command]:
         """Every executor of the run does its share, the one with the sink last."""
-        run = self.state.runs[run_id]
+        run = self.runs[run_id]
         epoch, sink = run.epoch, run.placed_on[-1]
         commands = []
         shares = run.shares()
@@ -146,6 +246,22 @@ class Cluster:
     ) -> list[Command]:
         return self.tell(executor, Finished(run_id, epoch, state.value, tuple(times)))
 
+    def let_go(self, executor: str, run_id: str, epoch: int = 1) -> list[Command]:
+        """What an executor says when nothing of a run is left there, though it has not ended."""
+        return self.report(executor, run_id, epoch, RunState.RUNNING)
+
+    def hand_back(
+        self, executor: str, run_id: str, epoch: int = 1, *, raised: bool = False
+    ) -> list[Command]:
+        reason = "ValueError: no" if raised else "executor @b could not be reached"
+        return self.tell(executor, HandBack(run_id, epoch, raised, reason))
+
+    def stand(
+        self, executor: str, run_id: str, epoch: int = 1, *, active: bool = False
+    ) -> list[Command]:
+        """The answer to a `Probe`."""
+        return self.tell(executor, Standing(run_id, epoch, active))
+
     def learn(self, target: str, seconds: float = SHORT) -> None:
         """Let the scheduler see how long a function or the branches of a DAG take."""
         self.requests += 1
@@ -155,16 +271,17 @@ class Cluster:
 
     def places(self, run_id: str) -> list[str]:
         """The executor of each segment of a run; empty while it waits."""
-        return [executor.name for executor in self.state.runs[run_id].placed_on]
+        return [executor.name for executor in self.runs[run_id].placed_on]
 
     def epoch(self, run_id: str) -> int:
-        return self.state.runs[run_id].epoch
+        return self.runs[run_id].epoch
 
     def idle(self) -> bool:
         """Whether nothing is left of any run."""
-        executors = self.state.members.executors.values()
-        busy = any(executor.shares or executor.load for executor in executors)
-        return not (self.state.runs or len(self.state.queues) or len(self.state.acceptance) or busy)
+        life = self.state.life
+        busy = any(executor.shares or executor.load for executor in self.state.members.all())
+        writing = len(life.admission.acceptance) + len(life.closing.endings)
+        return not (self.runs or len(self.queues) or writing or len(life.alarms) or busy)
 
 
 def sent(commands: Iterable[Command], kind: type[M]) -> list[tuple[str, M]]:
@@ -194,3 +311,19 @@ def operations(commands: Iterable[Command], kind: type[Op]) -> list[Op]:
 
 def context(start: Start) -> RunContext:
     return unpack_context(start.context)
+
+
+def endings(commands: Iterable[Command]) -> list[tuple[str, str, BaseException]]:
+    """(client, run, error) of every `Result` that tells of a failure, in order."""
+    return [(to, result.run_id, error_in(result.frames)) for to, result in sent(commands, Result)]
+
+
+def error_in(frames: Frames) -> BaseException:
+    failure = failure_in(unpack(frames))
+    assert failure is not None
+    return failure.exception()
+
+
+def ends(commands: Iterable[Command]) -> list[tuple[str, type[BaseException]]]:
+    """(run, class of error) of every `Result` that tells of a failure, in order."""
+    return [(run_id, type(error)) for _, run_id, error in endings(commands)]

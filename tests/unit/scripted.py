@@ -25,6 +25,7 @@ from cloudburst.core.messages import (
     Result,
     Welcome,
 )
+from cloudburst.core.options import NOTHING_SAID
 from cloudburst.core.wire import decode, encode
 from cloudburst.errors import KVSUnavailable
 from cloudburst.serialization import pack
@@ -115,6 +116,7 @@ class Client:
 
     Attributes:
         read: the runs whose results were looked for in the KVS.
+        dropped: the runs that were deleted from it.
         heard: every message that came.
         has_store: whether the KVS answers.
         when_read: called whenever it has.
@@ -124,12 +126,13 @@ class Client:
         self.name = "client"
         self.stored: dict[str, Frames] = {}
         self.read: list[str] = []
+        self.dropped: list[str] = []
         self.heard: list[Message] = []
         self.has_store = True
         self.when_read: Callable[[], object] = lambda: None
         self.link = Link(address, self.name, inbox, self._receive)
         self.requests = Requests(self.link, timeout)
-        self.calls = Calls(self.link, self._stored, timeout)
+        self.calls = Calls(self.link, self._stored, self.dropped.append, timeout)
         self._context = Context()
         self._executor = Peers(self._context)
 
@@ -144,7 +147,8 @@ class Client:
             reply_to=self.link.reply_to,
             store=store,
             output_key="",
-            timeout=1.0,
+            patience=1.0,
+            options=NOTHING_SAID,
             frames=(),
         )
 
@@ -153,7 +157,7 @@ class Client:
         self.push_frames(run_id, pack(value).frames)
 
     def push_frames(self, run_id: str, frames: Frames, *, failed: bool = False) -> None:
-        assert self._executor.send(self.link.reply_to, encode(Result(run_id, failed, frames)))
+        assert self._executor.send(self.link.reply_to, encode(Result(run_id, 1, failed, frames)))
 
     def keep(self, run_id: str, value: object) -> None:
         """The result of a run is in the KVS from now on."""
@@ -221,6 +225,6 @@ def result_of(value: object) -> Answer:
 
     def answer(message: Message) -> Iterable[Message]:
         assert isinstance(message, Call | Relay)
-        return [Result(message.run_id, failed=False, frames=pack(value).frames)]
+        return [Result(message.run_id, 1, failed=False, frames=pack(value).frames)]
 
     return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 from pathlib import Path
@@ -27,6 +28,9 @@ from cloudburst.errors import ConnectionFailed, UsageError
         ("host:1", "tcp://host:1"),
         ("host:65535", "tcp://host:65535"),
         ("[::1]", "tcp://[::1]:7480"),
+        ("::1", "tcp://[::1]:7480"),
+        ("tcp://[fe80::1%eth0]:5000", "tcp://[fe80::1%eth0]:5000"),
+        ("tcp://[::1]", "tcp://[::1]:7480"),
         ("[::1]:5000", "tcp://[::1]:5000"),
         ("ipc:///run/dir/scheduler", "ipc:///run/dir/scheduler"),
         (" ipc://relative ", "ipc://relative"),
@@ -50,7 +54,14 @@ def test_ports_are_checked(text: str) -> None:
         scheduler_address(text)
 
 
-@pytest.mark.parametrize("text", ["udp://host:5", "tcp://", ":7480", "two hosts", "http://h:80"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("udp://host:5", "tcp://", ":7480", "two hosts", "http://h:80", "user@host:80"),
+        *("[::1", "::1]:5", "[::1]x:5", "x[::1]:5", "[host]:5", "[::g]:5", "tcp://[]:5"),
+        *("ipc://", "ipc:///a\0b", "host\0:5", "\ud800", "x" * 1000 + " " + "x"),
+    ],
+)
 def test_other_addresses_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         scheduler_address(text)
@@ -62,8 +73,29 @@ def test_a_bad_address_is_refused_before_anything_is_opened() -> None:
 
 
 def test_an_ip_of_another_machine_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"192\.0\.2\.1"):
-        CloudburstConnection("127.0.0.1:1", ip="192.0.2.1", timeout=0.1)
+    for ip in ("192.0.2.1", "nonsense"):
+        with pytest.raises(UsageError, match=rf"{ip}.*Is ip an address of this machine\?"):
+            CloudburstConnection("127.0.0.1:1", ip=ip, timeout=0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"timeout": "a"}, "timeout is a number of seconds, not 'a'"),
+        ({"timeout": None}, "timeout is a number of seconds, not None"),
+        ({"timeout": math.nan}, "timeout is a number of seconds, not nan"),
+        ({"tid": "1"}, "tid is a number, not '1'"),
+        ({"tid": 10**30}, "tid is a number, and at most"),
+        ({"tid": 10**5000}, "tid is a number, and at most"),
+        ({"ip": 5}, "the ip is a string, not 5"),
+        ({"ip": "\ud800"}, "half of a surrogate pair"),
+    ],
+)
+def test_other_arguments_of_a_connection_are_checked(
+    arguments: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(UsageError, match=reason):
+        CloudburstConnection("127.0.0.1:1", **({"timeout": 0.1} | arguments))
 
 
 # where results come to
@@ -115,6 +147,7 @@ def test_a_name_that_is_none() -> None:
     error = not_reached("tcp://no-such-host.invalid:7480", 1.0)
 
     assert "'no-such-host.invalid' cannot be resolved" in str(error)
+    assert "cannot be resolved" in str(not_reached(f"tcp://{'x' * 300}:7480", 1.0))
 
 
 def test_a_socket_that_is_not_there(tmp_path: Path) -> None:

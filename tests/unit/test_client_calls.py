@@ -15,6 +15,7 @@ from cloudburst.client import calls
 from cloudburst.core.messages import (
     Accepted,
     Call,
+    Cancel,
     Message,
     Rejected,
     Result,
@@ -160,6 +161,7 @@ def test_a_result_whose_push_was_lost_is_read_from_the_store(
 
 
 def test_a_run_under_way_is_waited_for(scheduler: Scheduler, client: Client) -> None:
+    scheduler.script[Call] = lambda m: [Accepted(("r1",))]
     scheduler.script[Watch] = stands(RunState.RUNNING)  # type: ignore[assignment]
     future = client.calls.start(client.call("r1"))
     pushing = threading.Thread(target=client.push_after, args=(scheduler, Watch, 3, "r1"))
@@ -191,12 +193,29 @@ def test_a_call_that_the_scheduler_never_heard_of_is_sent_again(
     future = client.calls.start(call)
 
     def second_time(_: Message) -> Iterable[Message]:
-        return [Result("r1", failed=False, frames=pack("again").frames)]
+        return [Result("r1", 1, failed=False, frames=pack("again").frames)]
 
     scheduler.wait_for(Call)
     scheduler.script[Call] = second_time
     assert future.get(PATIENCE) == "again"
     assert scheduler.wait_for(Call, 2) == [call, call]
+
+
+def test_a_cancelled_call_that_the_scheduler_never_heard_of_is_cancelled_there(
+    scheduler: Scheduler, client: Client
+) -> None:
+    """An executor may have it, of a scheduler that died: the client alone cannot end it."""
+    answers = iter([RunState.UNKNOWN, RunState.CANCELLING])
+    scheduler.script[Cancel] = lambda message: [RunStatus("r1", next(answers))]
+    call = client.call("r1")
+    future = client.calls.start(call)
+
+    assert future.cancel()
+    scheduler.wait_for(Cancel, 2)
+    assert [message for _, message in scheduler.said[-4:]] == [call, Cancel("r1")] * 2
+    assert not future.is_settled()
+    client.push("r1", "faster")
+    assert future.get(PATIENCE) == "faster"
 
 
 def test_an_accepted_call_is_not_sent_again(scheduler: Scheduler, client: Client) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
 
 from cloudburst.client.function import CallOptions, CloudburstFunction
+from cloudburst.core.options import RunOptions
+from cloudburst.errors import SerializationError, UsageError
+from cloudburst.serialization import pack_function
 
 Made = tuple[str, tuple[Any, ...], dict[str, Any], CallOptions]
 
@@ -68,21 +72,24 @@ def test_options_make_another_function_of_the_same_name(notebook: Notebook) -> N
     assert [options for *_, options in notebook.calls] == [
         CallOptions(),
         CallOptions(direct_response=True),
-        CallOptions(direct_response=True, timeout=2.5),
+        CallOptions(direct_response=True, run=RunOptions(timeout=2.5)),
     ]
     assert both.name == "incr"
 
 
 def test_options_that_are_not_named_stay_as_they_are(notebook: Notebook) -> None:
-    changed = CloudburstFunction(notebook, "f").options(direct_response=True, timeout=1.0)
+    changed = CloudburstFunction(notebook, "f").options(
+        direct_response=True, timeout=1, max_retries=2, grace_period=3.5, result_ttl=4
+    )
     changed.options()()
-    changed.options(direct_response=False)()
-    changed.options(timeout=0.0)()
+    changed.options(direct_response=False, timeout=None)()
+    changed.options(timeout=0, max_retries=0)()
 
+    said = RunOptions(timeout=1.0, max_retries=2, grace_period=3.5, result_ttl=4.0)
     assert [options for *_, options in notebook.calls] == [
-        CallOptions(direct_response=True, timeout=1.0),
-        CallOptions(direct_response=False, timeout=1.0),
-        CallOptions(direct_response=True, timeout=0.0),
+        CallOptions(direct_response=True, run=said),
+        CallOptions(direct_response=False, run=said),
+        CallOptions(direct_response=True, run=said._replace(timeout=0.0, max_retries=0)),
     ]
 
 
@@ -91,7 +98,16 @@ def test_options_are_given_by_name_and_nothing_else_is_taken(notebook: Notebook)
 
     with pytest.raises(TypeError):
         function.options(True)  # type: ignore[call-arg]  # noqa: FBT003
-    with pytest.raises(TypeError):
+    with pytest.raises(UsageError, match=r"no option retries; there are .*max_retries"):
         function.options(retries=3)  # type: ignore[call-arg]
     with pytest.raises(AttributeError):
         function.retries = 3  # type: ignore[attr-defined]
+
+
+def test_a_function_is_not_a_value(notebook: Notebook) -> None:
+    function = CloudburstFunction(notebook, "f")
+
+    with pytest.raises(TypeError, match="a registered function cannot be pickled"):
+        pickle.dumps(function)
+    with pytest.raises(SerializationError, match=r"g' -> closure 'function' is a registered"):
+        pack_function(lambda _: function(1), "g")

@@ -15,9 +15,9 @@ from sockets import PATIENCE, short_folder, wait_until
 
 from cloudburst.client import calls
 from cloudburst.client.future import CloudburstFuture
-from cloudburst.core.messages import Accepted, RunState, RunStatus, Watch
-from cloudburst.errors import RunTimeoutError
-from cloudburst.serialization import CloudburstReference, pack, pack_failure, unpack
+from cloudburst.core.messages import Accepted, Cancel, RunState, RunStatus, Watch
+from cloudburst.errors import RunTimeoutError, SerializationError, UsageError
+from cloudburst.serialization import CloudburstReference, pack, pack_failure, pack_function, unpack
 
 
 @pytest.fixture
@@ -139,13 +139,26 @@ def test_the_store_is_asked_for_runs_of_others_each_time(client: Client) -> None
     assert future.done()
 
 
-def test_a_run_cannot_be_cancelled_by_its_future(client: Client) -> None:
-    (future,) = start(client, "r1")
+def test_a_timeout_is_a_number(client: Client) -> None:
+    pending, done = start(client, "r1", "r2")
+    client.push("r2", 2)
+    assert done.get(PATIENCE) == 2
 
-    assert not future.cancel()
-    assert future.running()
+    for future in (pending, done):
+        for wait in (future.get, future.result, future.exception):
+            for timeout in ("x", float("nan"), True, [1]):
+                with pytest.raises(UsageError, match="timeout is a number of seconds, not"):
+                    wait(timeout)  # type: ignore[arg-type]
+
+
+def test_a_time_that_is_over_is_no_time(client: Client) -> None:
+    """Deadlines are often subtracted from the clock."""
+    (future,) = start(client, "r1")
+    with pytest.raises(RunTimeoutError, match="within 0 seconds"):
+        future.get(-1)
+
     client.push("r1", 1)
-    assert future.get(PATIENCE) == 1
+    assert future.get(float("inf")) == 1
 
 
 # with what Python has for futures
@@ -185,16 +198,44 @@ def test_a_failure_is_raised_where_it_is_awaited(client: Client) -> None:
         asyncio.run(wait())
 
 
-def test_who_stops_awaiting_does_not_end_the_run(client: Client) -> None:
+def test_a_future_that_is_done_can_be_awaited(client: Client) -> None:
+    (future,) = start(client, "r1")
+    client.push("r1", 1)
+    assert future.get(PATIENCE) == 1
+
+    async def wait() -> Any:
+        return await future
+
+    assert asyncio.run(wait()) == 1
+
+
+def test_who_stops_awaiting_does_not_end_the_run(scheduler: Scheduler, client: Client) -> None:
     (future,) = start(client, "r1")
 
     async def give_up() -> None:
-        await asyncio.wait_for(asyncio.wrap_future(future), 0.02)
+        await asyncio.wait_for(future, 0.02)
 
     with pytest.raises(TimeoutError):
         asyncio.run(give_up())
     client.push("r1", 1)
     assert future.get(PATIENCE) == 1
+    assert scheduler.count(Cancel) == 0
+
+
+def test_a_future_may_become_done_after_the_loop_that_awaited_it(client: Client) -> None:
+    (future,) = start(client, "r1")
+    called: list[object] = []
+
+    async def give_up() -> None:
+        task = asyncio.ensure_future(future)
+        await asyncio.sleep(0)
+        task.cancel()
+
+    asyncio.run(give_up())
+    future.add_done_callback(called.append)
+    client.push("r1", 1)
+    wait_until(lambda: called, "the callback")
+    assert future.get() == 1
 
 
 def test_futures_can_be_waited_for_together(client: Client) -> None:
@@ -245,8 +286,17 @@ def test_futures_mix_with_those_of_others(client: Client) -> None:
 def test_a_future_cannot_be_pickled(client: Client) -> None:
     (future,) = start(client, "r1")
 
-    with pytest.raises(TypeError, match=r"pickle its obj_id 'r1'"):
+    with pytest.raises(TypeError, match=r"use its obj_id 'r1'"):
         pickle.dumps(future)
+
+
+def test_a_future_in_a_closure_is_told_from_an_argument(client: Client) -> None:
+    (future,) = start(client, "r1")
+
+    with pytest.raises(
+        SerializationError, match=r"f' -> closure 'future' is a future\. Pass it as"
+    ):
+        pack_function(lambda _: future.get(), "f")
 
 
 def test_as_an_argument_a_future_is_a_reference(client: Client) -> None:

@@ -15,7 +15,8 @@ from scripted import Client, Scheduler, client_of, scheduler_in
 from sockets import PATIENCE, in_threads, short_folder, wait_until
 
 from cloudburst.client.link import Link
-from cloudburst.core.messages import GetStatus, ListDags, ListFunctions, Message, Names
+from cloudburst.core.messages import Message
+from cloudburst.core.requests import GetStatus, ListDags, ListFunctions, Names
 from cloudburst.errors import ClusterError, UsageError
 
 THREADS = 8

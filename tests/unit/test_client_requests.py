@@ -12,15 +12,13 @@ from sockets import short_folder, wait_until
 
 from cloudburst.client.client import CloudburstConnection
 from cloudburst.core.ids import VERSION, python_version
-from cloudburst.core.messages import (
-    PROTOCOL,
+from cloudburst.core.messages import PROTOCOL, Hello, Message
+from cloudburst.core.requests import (
     DeleteFunction,
     Done,
     GetFunction,
-    Hello,
     ListDags,
     ListFunctions,
-    Message,
     Names,
     Refused,
 )

@@ -14,6 +14,7 @@ from cloudburst.config import (
     LocalConfig,
     SchedulerConfig,
     default_executors,
+    log_level,
     run_root,
     usable_cores,
 )
@@ -84,3 +85,25 @@ def test_the_folder_of_clusters_can_be_moved(monkeypatch: pytest.MonkeyPatch) ->
     assert run_root().name == f"cloudburst-{os.getuid()}"
     monkeypatch.delenv("CLOUDBURST_RUN_DIR")
     assert run_root().name == f"cloudburst-{os.getuid()}"
+
+
+@pytest.mark.parametrize(
+    ("text", "level"), [(None, "WARNING"), ("", "WARNING"), ("debug", "DEBUG"), ("ERROR", "ERROR")]
+)
+def test_the_log_level_is_that_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, text: str | None, level: str
+) -> None:
+    monkeypatch.delenv("CLOUDBURST_LOG", raising=False)
+    if text is not None:
+        monkeypatch.setenv("CLOUDBURST_LOG", text)
+
+    assert log_level() == level
+
+
+@pytest.mark.parametrize("text", ["junk", "10", " INFO", "x" * 10_000])
+def test_another_log_level_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("CLOUDBURST_LOG", text)
+
+    with pytest.raises(UsageError, match="CLOUDBURST_LOG is one of DEBUG, INFO") as raised:
+        log_level()
+    assert len(str(raised.value)) < 200

@@ -1,30 +1,33 @@
-"""Attempts at a run, and its end: duplicates, echoes of the past, and being told to forget."""
+"""Attempts at a run, and its end: duplicates, echoes of the past, and how long it is known."""
 
 from __future__ import annotations
 
 import pytest
-from executing import Executor, Job, done, inputs, job, only, packed, reports, steps, triggers
+from executing import (
+    Executor,
+    Job,
+    done,
+    full,
+    inputs,
+    job,
+    join_on_b,
+    only,
+    packed,
+    reports,
+    steps,
+)
 
-from cloudburst.core.messages import Finished, Forget, RunState
+from cloudburst.core.messages import Finished, RunState, Stop
 from cloudburst.executor import state
-from cloudburst.executor.events import Deliver, Event, Local, Report
+from cloudburst.executor.events import Deliver, Local, Report
 
 JOIN = "ac bc"
+ENDS = [("old", 1), ("other", 1), ("old", 2), ("new", 1)]
 
 
 @pytest.fixture
 def call() -> Job:
-    """A join on B with an argument of its own, whose sources run on A."""
-    return job(JOIN, "AAB", given="c")
-
-
-def full(call: Job, mark: str = "") -> list[Event]:
-    """All that the join on B waits for."""
-    return [
-        call.start(("c", "", "own" + mark)),
-        call.trigger("c", 0, "a" + mark),
-        call.trigger("c", 1, "b" + mark),
-    ]
+    return join_on_b()
 
 
 def test_messages_that_come_twice_count_once(call: Job) -> None:
@@ -155,91 +158,6 @@ def test_a_start_of_an_epoch_that_was_replaced_is_told_the_same(call: Job) -> No
     assert executor.work().epoch == 3
 
 
-# being told to forget
-
-
-def test_forget_drops_a_share_that_waits(call: Job) -> None:
-    executor = Executor("B", call)
-    executor.take(*full(call)[:2])
-
-    assert reports(executor.take(Forget("run", 1))) == [(1, "RUNNING", [])]
-    assert executor.holds_nothing()
-    assert executor.take(*full(call)[1:]) == []
-    assert executor.holds_nothing()
-
-
-def test_forget_drops_work_that_is_ready(call: Job) -> None:
-    executor = Executor("B", call)
-    executor.take(*full(call))
-
-    assert reports(executor.take(Forget("run", 1))) == [(1, "RUNNING", [])]
-    assert executor.idle()
-
-
-def test_forget_says_what_had_run() -> None:
-    call = job("ab ac bd cd", "AAAA")
-    executor = Executor("A", call)
-    executor.take(call.start())
-    executor.run("top")
-    executor.run("left")
-
-    assert reports(executor.take(Forget("run", 1))) == [(1, "RUNNING", [0, 1])]
-
-
-def test_forget_while_the_segment_runs(call: Job) -> None:
-    executor = Executor("B", call)
-    executor.take(*full(call))
-    running = executor.work()
-
-    assert reports(executor.take(Forget("run", 1))) == [(1, "RUNNING", [])]
-    assert executor.take(done(running, "nobody wants it")) == []
-    assert executor.holds_nothing()
-
-
-def test_forget_comes_before_everything_else(call: Job) -> None:
-    executor = Executor("B", call)
-
-    assert reports(executor.take(Forget("run", 1))) == [(1, "RUNNING", [])]
-    assert triggers(executor.take(*full(call))) == []
-    assert executor.holds_nothing()
-
-
-def test_forget_comes_after_the_end(call: Job) -> None:
-    executor = Executor("B", call)
-    executor.take(*full(call))
-    executor.run("v")
-
-    assert reports(executor.take(Forget("run", 1))) == [(1, "RUNNING", [])]
-
-
-def test_forget_of_an_older_epoch_leaves_the_newer_one(call: Job) -> None:
-    executor = Executor("B", call)
-    executor.take(*full(call.again(2)))
-
-    assert reports(executor.take(Forget("run", 1))) == [(1, "RUNNING", [])]
-    assert reports(executor.run("v")) == [(2, "SUCCEEDED", [2])]
-
-
-def test_forget_of_an_older_epoch_does_not_bring_back_a_newer_one_that_ended(call: Job) -> None:
-    executor = Executor("B", call)
-    executor.take(*full(call.again(2)))
-    executor.run("v")
-
-    executor.take(Forget("run", 1))
-    executor.take(call.again(2).trigger("c", 0, "late"))
-    assert executor.holds_nothing()
-
-
-def test_forget_of_a_newer_epoch_drops_the_older_one(call: Job) -> None:
-    executor = Executor("B", call)
-    executor.take(*full(call))
-
-    assert reports(executor.take(Forget("run", 2))) == [(2, "RUNNING", [])]
-    assert executor.holds_nothing()
-    executor.take(*full(call.again(3)))
-    assert executor.waiting() == ["c"]
-
-
 # bounds
 
 
@@ -261,9 +179,12 @@ def test_ended_runs_are_remembered_up_to_a_number(monkeypatch: pytest.MonkeyPatc
 def test_a_run_that_ends_again_is_remembered_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "REMEMBERED", 2)
     executor = Executor("A")
-    executor.take(Forget("old", 1), Forget("other", 1), Forget("old", 2), Forget("new", 1))
+    executor.take(*[Stop(run_id, epoch, "") for run_id, epoch in ENDS])
 
-    assert executor.state.ended == {"old": 2, "new": 1}
+    assert [(end.run_id, end.epoch) for end in executor.state.ended.values()] == [
+        ("old", 2),
+        ("new", 1),
+    ]
 
 
 def test_contexts_are_kept_understood_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

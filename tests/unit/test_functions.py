@@ -109,6 +109,18 @@ def test_keywords_decide_too(stage: Stage) -> None:
     assert stage.call(Keywords, a=1, b=2) == (1, 2)
 
 
+@pytest.mark.parametrize("name", ["library", "arguments", "keywords", "run", "cls", "step"])
+def test_any_keyword_is_the_users(stage: Stage, name: str) -> None:
+    class Takes:
+        def run(self, **keywords: int) -> dict[str, int]:
+            return keywords
+
+    stage.register(takes=Takes, plain=lambda _, **keywords: keywords)
+
+    assert stage.run(stage.lone("takes"), takes=given(**{name: 1})) == {name: 1}
+    assert stage.run(stage.lone("plain"), plain=given(**{name: 1})) == {name: 1}
+
+
 def test_the_first_call_that_fits_decides_for_an_instance(stage: Stage) -> None:
     class Flexible:
         def run(self, first: object, second: object = None) -> str:

@@ -8,12 +8,15 @@ from cloudburst.core.messages import RunState
 from cloudburst.kvs.base import (
     AddMember,
     Append,
+    Commit,
     CommitRun,
     Delete,
     DropField,
     DropMember,
     Get,
     GetFields,
+    Hold,
+    Increment,
     Members,
     Operation,
     Put,
@@ -21,6 +24,7 @@ from cloudburst.kvs.base import (
     RecordRun,
     SetFields,
     TakeAll,
+    Time,
 )
 from cloudburst.kvs.channel import pack
 from cloudburst.kvs.commands import LARGE, STAGED, Command, answers, encode, is_repeatable
@@ -32,6 +36,7 @@ EVERY_KIND: list[Operation] = [
     Get("k"),
     Put("k", b"v"),
     PutIfAbsent("k", b"v"),
+    Increment("k"),
     Delete("k"),
     GetFields("k"),
     SetFields("k", {"f": b"v"}),
@@ -41,7 +46,9 @@ EVERY_KIND: list[Operation] = [
     AddMember("k", "m"),
     DropMember("k", "m"),
     Members("k"),
-    RecordRun("r", RunState.PENDING, 0, "t", "e", b"call", 1.0),
+    Hold("k", b"me", 1.0),
+    Time(),
+    RecordRun("r", RunState.PENDING, 0, "t", "e", "why", b"call", 1.0),
     COMMIT,
 ]
 
@@ -115,7 +122,7 @@ def test_only_what_may_happen_twice_is_repeatable() -> None:
 
     assert repeatable == {
         *("Get", "Put", "GetFields", "SetFields", "AddMember", "DropMember", "Members"),
-        "RecordRun",
+        *("Hold", "Time", "RecordRun"),
     }
     assert is_repeatable([Get("k"), Put("k", b"v")])
     assert not is_repeatable([Get("k"), TakeAll("k"), Put("k", b"v")])
@@ -126,16 +133,28 @@ def test_each_operation_has_one_answer() -> None:
     commands = encode([Get("a"), staged, Delete("b"), TakeAll("l"), SetFields("h", {})])
     replies = [b"v", b"OK", 1, 0, None, b"PONG"]
 
-    assert answers(commands, replies) == [b"v", True, False, [], None]
+    assert answers(commands, replies) == [b"v", Commit.STORED, False, [], None]
+
+
+@pytest.mark.parametrize("verdict", Commit)
+def test_what_became_of_a_commit_is_told_by_name(verdict: Commit) -> None:
+    for size in (1, STAGED):
+        commands = encode([COMMIT._replace(result=bytes(size))])
+        (answer,) = answers(commands, [b"OK"] * (len(commands) - 1) + [int(verdict)])
+        assert answer is verdict
+
+
+def test_the_stores_clock_is_in_seconds() -> None:
+    assert answers(encode([Time()]), [[b"1700000000", b"000250"]]) == [1_700_000_000.00025]
 
 
 def test_a_script_is_told_how_many_keys_it_has() -> None:
     plain, output = parts(COMMIT), parts(COMMIT._replace(output_key="out"))
 
-    assert (plain[2], plain[-2:]) == (2, (0, 0))
-    assert (output[2], output[5], output[-2:]) == (3, object_key("out"), (3, 0))
+    assert (plain[2], plain[-4:-2]) == (2, (0, 0))
+    assert (output[2], output[5], output[-4:-2]) == (3, object_key("out"), (3, 0))
     stage, commit = encode([COMMIT._replace(result=bytes(STAGED), output_key="out")])
-    assert (commit.parts[2], commit.parts[-2:]) == (4, (4, 3))
+    assert (commit.parts[2], commit.parts[-4:-2]) == (4, (4, 3))
     assert commit.parts[5] == stage.parts[1], "what was stored first is what is committed"
     assert commit.parts[6] == object_key("out")
 

@@ -14,6 +14,7 @@ MAKERS: list[Callable[[str], str]] = [
     keys.inbox_key,
     keys.code_key,
     keys.plan_key,
+    keys.host_key,
     lambda name: keys.staged_key(name, 0, "e1"),
 ]
 
@@ -27,7 +28,7 @@ def hash_tag(key: str) -> str:
 
 def test_no_two_keys_are_the_same() -> None:
     named = [make(name) for make, name in itertools.product(MAKERS, NAMES)]
-    everything = [*named, keys.FUNCTIONS, keys.DAGS, keys.OPEN_RUNS]
+    everything = [*named, keys.FUNCTIONS, keys.DAGS, keys.OPEN_RUNS, keys.PARKED]
 
     assert len(set(everything)) == len(everything)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from cloudburst.executor.library import UserLibrary
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Put
 from cloudburst.kvs.objects import read_objects
+from cloudburst.serialization import CloudburstReference
 
 
 @pytest.fixture
@@ -76,14 +78,34 @@ def test_nothing_is_put_if_one_value_cannot_be_pickled(library: UserLibrary) -> 
     assert library.get("a") is None
 
 
-@pytest.mark.parametrize("key", ["", "k" * 1001, 5, b"key", None])
+@pytest.mark.parametrize(
+    "key", ["", "k" * 1001, 5, b"key", None, "\ud800", CloudburstReference("k")]
+)
 def test_a_key_is_a_string_of_reasonable_length(library: UserLibrary, key: Any) -> None:
-    with pytest.raises((InvalidName, TypeError)):
-        library.get(key if isinstance(key, str) else [key])
-    with pytest.raises((InvalidName, TypeError)):
-        library.put({key: 1})
-    with pytest.raises((InvalidName, TypeError)):
-        library.delete(key)
+    for use in (
+        lambda: library.get(key),
+        lambda: library.get([key]),
+        lambda: library.put(key, 1),
+        lambda: library.put({key: 1}),
+        lambda: library.put([key], [1]),
+        lambda: library.delete(key),
+    ):
+        with pytest.raises(InvalidName, match=r"^(a|the) key "):
+            use()
+
+
+def test_a_list_is_not_one_key(library: UserLibrary) -> None:
+    with pytest.raises(InvalidName, match="a key is a string, not list"):
+        library.delete(["a"])  # type: ignore[arg-type]
+    with pytest.raises(InvalidName, match="a key is a string, not list"):
+        library.get([["a"]])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("value", [5, None, "ab", b"ab", {"x": 1, "y": 2}], ids=repr)
+def test_several_keys_take_a_list_of_values(library: UserLibrary, value: Any) -> None:
+    with pytest.raises(UsageError, match="put got several keys, but not a list of values: "):
+        library.put(["a", "b"], value)
+    assert library.get(["a", "b"]) == {"a": None, "b": None}
 
 
 def test_keys_are_any_text(library: UserLibrary) -> None:
@@ -187,10 +209,37 @@ def test_a_message_does_not_change_with_the_senders_value(stage: Stage) -> None:
     assert stage.call(talk) == 0
 
 
-@pytest.mark.parametrize("recipient", ["", "somebody", 5, None])
+@pytest.mark.parametrize(
+    "recipient",
+    [
+        *("", "somebody", 5, None, b"run/1/f@ipc:///a", "run/1/f@", "run/1/f", "@ipc:///a"),
+        *("run/one/f@ipc:///a", "run/1/f@ipc://", "run/1/f@ipc:///a\0", "run/1/f f@ipc:///a"),
+        *("run/1/f@tcp://h", "run/1/f@tcp://h:x", "run/1/f@tcp://:1", "run/1/f@udp://h:1"),
+        *("run/1/f@tcp://h:0", "run/1/f@tcp://h:65536", "run/1/f@tcp://a b:1"),
+    ],
+)
 def test_a_recipient_is_an_id(library: UserLibrary, recipient: Any) -> None:
     with pytest.raises(UsageError, match="not what get_id"):
         library.send(recipient, 1)
+
+
+@pytest.mark.parametrize("recipient", ["\ud800/1/f@ipc:///a", "run/1/f@ipc:///\ud800"])
+def test_a_recipient_can_be_sent(library: UserLibrary, recipient: str) -> None:
+    with pytest.raises(UsageError, match=r"the recipient .* has half of a surrogate pair"):
+        library.send(recipient, 1)
+
+
+@pytest.mark.parametrize("timeout", ["x", None, [], math.nan, True], ids=repr)
+def test_receiving_takes_a_number_of_seconds(library: UserLibrary, timeout: Any) -> None:
+    with pytest.raises(UsageError, match="timeout is a number of seconds, not"):
+        library.recv(timeout=timeout)
+
+
+def test_a_library_is_not_a_value(library: UserLibrary) -> None:
+    with pytest.raises(SerializationError, match=r"it is the user library. It is good for one"):
+        library.put("key", library)
+    with pytest.raises(SerializationError, match="closure 'library' is the user library"):
+        library.put("key", lambda: library.get("key"))
 
 
 def test_a_message_that_cannot_be_pickled(library: UserLibrary) -> None:

@@ -16,6 +16,7 @@ from cloudburst.core.messages import Mail
 from cloudburst.core.wire import decode
 from cloudburst.errors import KVSUnavailable, SerializationError, UsageError
 from cloudburst.executor import post
+from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.library import UserLibrary
 from cloudburst.executor.post import PostOffice
 from cloudburst.kvs import keys
@@ -34,7 +35,9 @@ class Office:
         self.poller = Poller(self.inbox)
         self.peers = Peers(self.context)
         self.store = store
-        self.post = PostOffice(self.inbox.address, self.peers, store, self.pump)
+        self.post = PostOffice(
+            self.inbox.address, self.peers, store, self.pump, Doorbell(self.look)
+        )
         self.waits: list[float] = []
 
     def pump(self, timeout: float) -> None:
@@ -45,6 +48,11 @@ class Office:
             message = decode(frames)
             assert isinstance(message, Mail)
             self.post.deliver(message)
+
+    def look(self) -> bool:
+        """What an executor does when it is knocked at."""
+        self.pump(0.0)
+        return False
 
     def mailbox(self) -> int:
         """How many messages wait for the running step, after a look at what has come."""
@@ -273,7 +281,9 @@ def test_an_inbox_is_looked_into_while_waiting(
     monkeypatch.setattr(post, "INBOX_EVERY", 0.01)
     ann = here.run("ann")
     assert ann.recv() == []
-    elsewhere = PostOffice("ipc:///elsewhere", here.peers, store, lambda _: None)
+    elsewhere = PostOffice(
+        "ipc:///elsewhere", here.peers, store, lambda _: None, Doorbell(lambda: False)
+    )
     mail = Mail(ann.get_id(), "bob", pack("by the store").frames)
     leaving = threading.Timer(0.02, elsewhere.deliver, (mail,))
     leaving.start()
@@ -372,7 +382,7 @@ def test_without_a_store_mail_for_nobody_is_lost_with_a_word(
 def test_messages_wait_only_so_long(here: Office) -> None:
     now = 1000.0
     store = MemoryStore(clock=lambda: now)
-    office = PostOffice("ipc:///e", here.peers, store, lambda _: None)
+    office = PostOffice("ipc:///e", here.peers, store, lambda _: None, Doorbell(lambda: False))
     bob = UserLibrary(store, office, "run", 1, "ipc:///e")
     office.deliver(Mail(bob.get_id(), "ann", pack(1).frames))
     now += post.INBOX_TTL + 1

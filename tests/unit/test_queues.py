@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from cloudburst.core.messages import Call
+from cloudburst.core.options import NOTHING_SAID
 from cloudburst.core.plan import FunctionInfo, compile_function
 from cloudburst.scheduler.queues import ANY, Queues
 from cloudburst.scheduler.run import Run, new_run
@@ -20,7 +21,8 @@ CALL = Call(
     reply_to="@c",
     store=False,
     output_key="",
-    timeout=1.0,
+    patience=1.0,
+    options=NOTHING_SAID,
     frames=(),
 )
 PLAN = compile_function(FunctionInfo("f", "v1", is_class=False))
@@ -37,7 +39,7 @@ class Waiting:
     def run(self, run_id: str, *waits_for: str) -> Run:
         if run_id not in self.runs:
             call = CALL._replace(run_id=run_id)
-            self.runs[run_id] = new_run(next(self.order), "client", call, PLAN)
+            self.runs[run_id] = new_run(next(self.order), "client", call, PLAN, NOTHING_SAID)
         self.runs[run_id].waits_for |= set(waits_for)
         return self.runs[run_id]
 

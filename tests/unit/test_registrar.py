@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from cloudburst.core.messages import (
+from cloudburst.core.options import NOTHING_SAID
+from cloudburst.core.requests import (
     DagFound,
     DeleteDag,
     DeleteFunction,
@@ -54,13 +55,14 @@ class Office:
 
 
 def register(name: str, version: str = "v1", request: int = 1) -> RegisterFunction:
-    return RegisterFunction(request, name, version, is_class=False)
+    return RegisterFunction(request, name, version, is_class=False, options=NOTHING_SAID)
 
 
 def register_dag(
     name: str, *steps: str, edges: tuple[tuple[str, str], ...] = (), only_check: bool = False
 ) -> RegisterDag:
-    return RegisterDag(2, name, tuple((step, step) for step in steps), edges, only_check)
+    pairs = tuple((step, step) for step in steps)
+    return RegisterDag(2, name, pairs, edges, NOTHING_SAID, only_check)
 
 
 @pytest.fixture
@@ -193,7 +195,7 @@ def test_a_dag_may_be_checked_without_registering_it(office: Office) -> None:
 def test_steps_with_names_that_cannot_be_used_are_refused(
     office: Office, steps: tuple[tuple[str, str], ...]
 ) -> None:
-    (refusal,) = office.ask(RegisterDag(1, "x", steps, (), only_check=False))
+    (refusal,) = office.ask(RegisterDag(1, "x", steps, (), NOTHING_SAID, only_check=False))
 
     assert isinstance(refusal, Refused)
     assert refusal.error == "DagError"

@@ -6,11 +6,16 @@ import msgpack
 import pytest
 
 from cloudburst.core.dag import Dag, make_steps
+from cloudburst.core.options import NOTHING_SAID, RunOptions
 from cloudburst.core.plan import FunctionInfo, Plan, unpack_plan
 from cloudburst.errors import DagError, InvalidName, UnknownDag, UnknownFunction, UsageError
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import DropField, Put, SetFields
+from cloudburst.kvs.base import DropField, GetFields, Put, SetFields
+from cloudburst.kvs.memory import MemoryStore
 from cloudburst.scheduler.registry import Change, Registry
+
+SLOW = RunOptions(timeout=60.0, grace_period=1.0)
+TRIED_TWICE = RunOptions(max_retries=1)
 
 
 def function(name: str, version: str = "v1", *, is_class: bool = False) -> FunctionInfo:
@@ -58,10 +63,11 @@ def test_what_a_function_writes_is_its_plan_and_then_its_name() -> None:
     change = Registry().prepare_function(function("f"))
 
     assert change is not None
-    put, fields = change.operations
+    put, fields, options = change.operations
     assert isinstance(put, Put)
     assert put.ttl == 0.0
     assert fields == SetFields(keys.FUNCTIONS, {"f": msgpack.packb(function("f"))})
+    assert options == SetFields(keys.OPTIONS, {"function f": msgpack.packb(NOTHING_SAID)})
     ((key, plan),) = plans(change).items()
     assert key == keys.plan_key(plan.id)
 
@@ -173,27 +179,116 @@ def test_a_dag_and_a_function_may_share_a_name(registry: Registry) -> None:
     assert registry.plan("f", is_dag=False).dag == ""
 
 
-def test_a_restarted_scheduler_knows_what_was_registered(registry: Registry) -> None:
-    apply(registry, registry.prepare_function(function("C", is_class=True)))
-    functions = {name: msgpack.packb(info) for name, info in registry.functions.items()}
-    dags = {name: msgpack.packb(known) for name, known in registry.dags.items()}
-    restarted = Registry()
-
-    restarted.restore(functions, dags)
-
-    restarted.validate()
-    assert restarted == registry
+# options
 
 
-def test_what_was_restored_is_registered_identically(registry: Registry) -> None:
-    restarted = Registry()
-    restarted.restore(
-        {name: msgpack.packb(info) for name, info in registry.functions.items()},
-        {name: msgpack.packb(known) for name, known in registry.dags.items()},
-    )
+def test_options_are_those_said_at_registration(registry: Registry) -> None:
+    apply(registry, registry.prepare_function(function("h"), SLOW))
+    apply(registry, registry.prepare_dag(dag("h", "f"), TRIED_TWICE))
 
-    assert restarted.prepare_function(function("f")) is None
-    assert restarted.prepare_dag(dag("d", "f", "g", edges=(("f", "g"),))) is None
+    assert registry.options_of("h", is_dag=False) == SLOW
+    assert registry.options_of("h", is_dag=True) == TRIED_TWICE
+    assert registry.options_of("f", is_dag=False) == NOTHING_SAID
+    assert registry.options_of("never registered", is_dag=True) == NOTHING_SAID
+
+
+def test_the_same_function_with_other_options_is_a_change_of_these_alone(
+    registry: Registry,
+) -> None:
+    before = registry.plan("f", is_dag=False)
+
+    change = apply(registry, registry.prepare_function(function("f"), SLOW))
+
+    assert change.operations == (SetFields(keys.OPTIONS, {"function f": msgpack.packb(SLOW)}),)
+    assert registry.options_of("f", is_dag=False) == SLOW
+    assert registry.plan("f", is_dag=False) is before
+    assert registry.prepare_function(function("f"), SLOW) is None
+
+
+def test_a_dag_may_get_other_options_but_no_other_steps(registry: Registry) -> None:
+    same = dag("d", "f", "g", edges=(("f", "g"),))
+
+    change = apply(registry, registry.prepare_dag(same, TRIED_TWICE))
+
+    assert change.operations == (SetFields(keys.OPTIONS, {"dag d": msgpack.packb(TRIED_TWICE)}),)
+    with pytest.raises(DagError):
+        registry.prepare_dag(dag("d", "f"), TRIED_TWICE)
+    assert registry.options_of("d", is_dag=True) == TRIED_TWICE
+
+
+def test_who_registers_again_without_options_takes_them_back(registry: Registry) -> None:
+    apply(registry, registry.prepare_function(function("f"), SLOW))
+
+    apply(registry, registry.prepare_function(function("f", "v2")))
+
+    assert registry.options_of("f", is_dag=False) == NOTHING_SAID
+
+
+def test_options_go_with_what_they_were_said_of(registry: Registry) -> None:
+    apply(registry, registry.prepare_function(function("f"), SLOW))
+    apply(registry, registry.prepare_dag(dag("f", "g"), TRIED_TWICE))
+
+    apply(registry, registry.prepare_delete_dag("f"))
+    assert registry.options_of("f", is_dag=True) == NOTHING_SAID
+    assert registry.options_of("f", is_dag=False) == SLOW
+
+    apply(registry, registry.prepare_delete_dag("d"))
+    apply(registry, registry.prepare_delete_function("f"))
+    assert registry.options_of("f", is_dag=False) == NOTHING_SAID
+
+
+# a scheduler that was restarted
+
+
+CHAIN = dag("d", "f", "g", edges=(("f", "g"),))
+
+
+class Kept:
+    """A registry, and a store with all that it wrote."""
+
+    def __init__(self) -> None:
+        self.registry, self.store = Registry(), MemoryStore()
+        for name in ("f", "g"):
+            self.keep(self.registry.prepare_function(function(name)))
+        self.keep(self.registry.prepare_dag(CHAIN, TRIED_TWICE))
+
+    def keep(self, change: Change | None) -> None:
+        self.store.execute(apply(self.registry, change).operations)
+
+    def restarted(self) -> Registry:
+        found = [GetFields(key) for key in (keys.FUNCTIONS, keys.DAGS, keys.OPTIONS)]
+        again = Registry()
+        again.restore(*self.store.execute(found))
+        again.validate()
+        return again
+
+
+def test_a_restarted_scheduler_knows_what_was_registered() -> None:
+    kept = Kept()
+    kept.keep(kept.registry.prepare_function(function("C", is_class=True), SLOW))
+    kept.keep(kept.registry.prepare_dag(dag("C", "C"), TRIED_TWICE))
+
+    assert kept.restarted() == kept.registry
+
+
+def test_the_options_of_what_was_deleted_are_not_taken_over() -> None:
+    kept = Kept()
+    kept.keep(kept.registry.prepare_function(function("h"), SLOW))
+    kept.keep(kept.registry.prepare_delete_function("h"))
+    kept.keep(kept.registry.prepare_delete_dag("d"))
+
+    again = kept.restarted()
+
+    apply(again, again.prepare_dag(CHAIN))
+    assert again.options_of("d", is_dag=True) == NOTHING_SAID
+    assert (False, "h") not in again.options
+
+
+def test_what_was_restored_is_registered_identically() -> None:
+    again = Kept().restarted()
+
+    assert again.prepare_function(function("f")) is None
+    assert again.prepare_dag(CHAIN, TRIED_TWICE) is None
 
 
 def test_validate_notices_a_plan_of_old_code(registry: Registry) -> None:

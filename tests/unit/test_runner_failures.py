@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import pytest
-from running import ADDRESS, Stage, given
+from running import Stage, given
 
 from cloudburst.core.messages import Buffer
 from cloudburst.core.plan import FunctionInfo
@@ -20,7 +20,6 @@ from cloudburst.errors import (
 )
 from cloudburst.executor.functions import Functions
 from cloudburst.executor.library import UserLibrary
-from cloudburst.executor.runner import Runner
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Delete, Get, Operation, Put
 
@@ -184,7 +183,7 @@ def test_a_misfit_inside_the_function_is_not_touched(stage: Stage) -> None:
 
 def test_a_misuse_of_the_library_is_not_touched(stage: Stage) -> None:
     assert "missing 1 required positional argument" in problem(stage, lambda lib: lib.get())
-    assert problem(stage, lambda lib: lib.put(["a"], 5)) == "object of type 'int' has no len()"
+    assert "cannot be called like this" not in problem(stage, lambda lib: lib.put())
 
 
 def test_a_callable_written_in_c_is_not_explained(stage: Stage) -> None:
@@ -251,7 +250,7 @@ def test_a_store_that_does_not_answer() -> None:
 def test_the_same_inside_a_function_is_the_functions_failure() -> None:
     stage = Stage(store=Deaf())
     stage.register(read=lambda library: library.get("key"))
-    stage.runner = Runner("e-1", ADDRESS, stage.store, stage.post, Functions(stage.memory, 1.0))
+    stage.runner = stage.runner_with(Functions(stage.memory, 1.0))
 
     seen = stage.failure(stage.lone("read"))
     assert type(seen) is KVSUnavailable

@@ -113,10 +113,10 @@ class Counting(MemoryStore):
 # keys that are not there
 
 
-def test_a_key_that_does_not_appear_within_the_timeout_is_an_error(stage: Stage) -> None:
+def test_a_key_that_does_not_appear_in_time_is_an_error(stage: Stage) -> None:
     began = time.monotonic()
     error = stage.failure(
-        stage.lone("same"), timeout=0.05, same=given([Ref("a"), Ref("x"), Ref("y")])
+        stage.lone("same"), patience=0.05, same=given([Ref("a"), Ref("x"), Ref("y")])
     )
 
     assert type(error) is KeyNotFound
@@ -124,7 +124,7 @@ def test_a_key_that_does_not_appear_within_the_timeout_is_an_error(stage: Stage)
     assert 0.05 <= time.monotonic() - began < 5.0
 
 
-def test_without_a_timeout_it_is_looked_for_once(stage: Stage) -> None:
+def test_without_patience_it_is_looked_for_once(stage: Stage) -> None:
     assert type(stage.failure(stage.lone("same"), same=given(Ref("x")))) is KeyNotFound
 
 
@@ -132,7 +132,7 @@ def test_a_key_that_appears_in_time_is_waited_for(stage: Stage) -> None:
     late = threading.Timer(0.02, lambda: stage.put(late="here"))
     late.start()
     try:
-        assert stage.run(stage.lone("same"), timeout=30.0, same=given(Ref("late"))) == ("here",)
+        assert stage.run(stage.lone("same"), patience=30.0, same=given(Ref("late"))) == ("here",)
     finally:
         late.join()
 

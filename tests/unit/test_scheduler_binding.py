@@ -148,4 +148,4 @@ def test_a_share_that_is_done_makes_room_before_the_run_ends(cluster: Cluster) -
     commands = cluster.report("b", "r1", 1, RunState.RUNNING)
 
     assert started(commands) == [("next", "b")]
-    assert "r1" in cluster.state.runs
+    assert "r1" in cluster.runs

@@ -8,8 +8,6 @@ from scheduling import WELCOME, Cluster, context, operations, sent, started
 from cloudburst.core.messages import (
     PROTOCOL,
     Accepted,
-    ClusterStatus,
-    GetStatus,
     Hello,
     Rejected,
     Relay,
@@ -17,14 +15,16 @@ from cloudburst.core.messages import (
     RunState,
     RunStatus,
     Start,
+    Stop,
     Watch,
 )
+from cloudburst.core.requests import ClusterStatus, GetStatus
 from cloudburst.core.wire import unpack_call
 from cloudburst.errors import KVSUnavailable
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import AddMember, DropMember, RecordRun
+from cloudburst.kvs.base import AddMember, Delete, DropMember, RecordRun
 from cloudburst.scheduler.acceptance import ANNOUNCE_AFTER
-from cloudburst.scheduler.events import Send, Write, Written
+from cloudburst.scheduler.events import Send, Write
 
 
 def test_a_direct_call_is_one_message_to_one_executor_and_nothing_else(cluster: Cluster) -> None:
@@ -111,7 +111,7 @@ def test_a_full_queue_refuses_and_keeps_nothing_of_the_run() -> None:
     assert (to, refusal.run_id, refusal.error) == ("client", "r3", "Overloaded")
     assert "2 runs are waiting" in refusal.text
     assert len(commands) == 1
-    assert cluster.state.runs.keys() == {"r1", "r2"}
+    assert cluster.runs.keys() == {"r1", "r2"}
 
 
 def test_a_refused_run_may_be_called_again_when_there_is_room() -> None:
@@ -130,15 +130,15 @@ def test_a_call_that_comes_twice_runs_once(cluster: Cluster) -> None:
 
     assert cluster.call("r1", store=True) == []
     assert cluster.call("r1", client="the client, reconnected") == []
-    assert len(cluster.state.runs) == 1
+    assert len(cluster.runs) == 1
 
 
 def test_accepted_is_said_only_when_the_record_is_written(cluster: Cluster) -> None:
-    commands = cluster.call("r1", store=True)
-    assert started(commands) == [("r1", "a")]
+    assert started(cluster.call("r1", store=True)) == [("r1", "a")]
+    commands = cluster.record()
     assert not sent(commands, Accepted)
 
-    assert not sent(cluster.pass_time(1.0), Accepted)
+    assert not sent(cluster.pass_time(0.5), Accepted)
     cluster.write(commands)
     assert cluster.state.next_deadline() == cluster.now + ANNOUNCE_AFTER
     assert sent(cluster.pass_time(ANNOUNCE_AFTER), Accepted) == [("client", Accepted(("r1",)))]
@@ -146,8 +146,9 @@ def test_accepted_is_said_only_when_the_record_is_written(cluster: Cluster) -> N
 
 def test_a_client_is_told_of_several_acceptances_at_once(cluster: Cluster) -> None:
     for number in range(3):
-        cluster.write(cluster.call(f"r{number}", store=True))
-    cluster.write(cluster.call("other", client="other client", store=True))
+        cluster.call(f"r{number}", store=True)
+    cluster.call("other", client="other client", store=True)
+    cluster.write(cluster.record())
 
     assert sorted(sent(cluster.pass_time(ANNOUNCE_AFTER), Accepted)) == [
         ("client", Accepted(("r0", "r1", "r2"))),
@@ -157,26 +158,35 @@ def test_a_client_is_told_of_several_acceptances_at_once(cluster: Cluster) -> No
 
 
 def test_nobody_is_told_of_the_acceptance_of_a_run_that_has_ended(cluster: Cluster) -> None:
-    cluster.write(cluster.call("r1", store=True))
+    cluster.accept("r1")
     cluster.finish("r1")
 
     assert not sent(cluster.pass_time(ANNOUNCE_AFTER), Accepted)
 
 
+def test_a_run_that_ends_at_once_needs_no_record(cluster: Cluster) -> None:
+    """Its result is recorded with it; what is not accepted the client sends again."""
+    commands = [*cluster.call("r1", store=True), *cluster.finish("r1"), *cluster.record()]
+
+    assert not [command for command in commands if isinstance(command, Write)]
+    assert cluster.idle()
+
+
 def test_a_direct_call_is_never_recorded(cluster: Cluster) -> None:
-    commands = [*cluster.call("r1"), *cluster.die("a"), *cluster.finish("r1")]
+    commands = [*cluster.call("r1"), *cluster.die("a"), *cluster.record(), *cluster.finish("r1")]
 
     assert not [command for command in commands if isinstance(command, Write)]
 
 
 def test_a_record_holds_what_a_restarted_scheduler_needs(cluster: Cluster) -> None:
-    commands = cluster.call("r1", arguments=(("f", "", 1),), frames=[b"value"], store=True)
+    cluster.call("r1", arguments=(("f", "", 1),), frames=[b"value"], store=True)
+    commands = cluster.record()
 
     assert operations(commands, AddMember) == [AddMember(keys.OPEN_RUNS, "r1")]
     (record,) = operations(commands, RecordRun)
     call, client = unpack_call(record.call)
     assert client == "client"
-    assert call._replace(frames=[*call.frames]) == cluster.state.runs["r1"].call
+    assert call._replace(frames=[*call.frames]) == cluster.runs["r1"].call
     assert (record.state, record.epoch, record.target) == ("RUNNING", 1, "f")
     assert (record.executor, record.ttl) == ("a", 60.0)
 
@@ -184,7 +194,8 @@ def test_a_record_holds_what_a_restarted_scheduler_needs(cluster: Cluster) -> No
 def test_a_run_that_waits_is_recorded_as_pending_and_later_as_running() -> None:
     cluster = Cluster()
     cluster.register("f")
-    (pending,) = operations(cluster.call("r1", store=True), RecordRun)
+    cluster.call("r1", store=True)
+    (pending,) = operations(cluster.record(), RecordRun)
     (running,) = operations(cluster.join("a"), RecordRun)
 
     assert (pending.state, pending.epoch, pending.executor) == ("PENDING", 0, "")
@@ -194,7 +205,8 @@ def test_a_run_that_waits_is_recorded_as_pending_and_later_as_running() -> None:
 
 
 def test_a_run_that_ended_is_taken_off_the_open_runs(cluster: Cluster) -> None:
-    commands = cluster.call("r1", store=True)
+    cluster.call("r1", store=True)
+    commands = cluster.record()
     assert not operations(commands, DropMember)
 
     ended = cluster.finish("r1")
@@ -204,16 +216,52 @@ def test_a_run_that_ended_is_taken_off_the_open_runs(cluster: Cluster) -> None:
     assert cluster.idle()
 
 
-def test_a_record_that_could_not_be_written_is_not_accepted_and_the_run_goes_on(
-    cluster: Cluster,
-) -> None:
-    commands = cluster.call("r1", store=True)
-    (token,) = [c.token for c in commands if isinstance(c, Write)]
+def test_a_large_argument_is_deleted_with_its_run(cluster: Cluster) -> None:
+    """It is listed once the run is recorded: others that are listed are taken for useless."""
+    cluster.call("r1", references=("r1/0", "object"), store=True)
+    recorded = cluster.record()
+    assert operations(recorded, AddMember) == [AddMember(keys.OPEN_RUNS, "r1")]
+    assert operations(cluster.write(recorded), AddMember) == [AddMember(keys.PARKED, "r1/0")]
 
-    assert cluster.feed(Written(token, KVSUnavailable("the store is down"))) == []
-    assert cluster.places("r1") == ["a"]
-    cluster.finish("r1")
+    ended = cluster.finish("r1")
+
+    assert operations(ended, Delete) == [Delete(keys.object_key("r1/0"))]
+    assert DropMember(keys.PARKED, "r1/0") in operations(ended, DropMember)
+
+
+def test_a_call_whose_record_could_not_be_written_is_refused(cluster: Cluster) -> None:
+    """Nobody would know of it after a restart, and its end might have nowhere to go either."""
+    cluster.call("r1", store=True)
+
+    refused = cluster.refuse(cluster.record(), KVSUnavailable("the store is down"))
+
+    assert sent(refused, Rejected) == [
+        ("client", Rejected("r1", "KVSUnavailable", "not accepted: the store is down"))
+    ]
+    assert sent(refused, Stop) == [("a", Stop("r1", 1, "UNKNOWN"))]
+    assert operations(refused, DropMember) == [DropMember(keys.OPEN_RUNS, "r1")]
+    assert not sent(cluster.pass_time(ANNOUNCE_AFTER), Accepted)
+    cluster.let_go("a", "r1")
     assert cluster.idle()
+
+
+def test_a_run_that_ended_before_its_record_was_refused_has_ended(cluster: Cluster) -> None:
+    cluster.call("r1", store=True)
+    commands = cluster.record()
+    cluster.finish("r1")
+
+    assert cluster.refuse(commands) == []
+    assert cluster.idle()
+
+
+def test_a_refused_call_may_be_sent_again(cluster: Cluster) -> None:
+    cluster.call("r1", store=True)
+    cluster.refuse(cluster.record())
+    cluster.let_go("a", "r1")
+
+    assert started(cluster.call("r1", store=True)) == [("r1", "a")]
+    assert sent(cluster.write(cluster.record()), Rejected) == []
+    assert sent(cluster.pass_time(ANNOUNCE_AFTER), Accepted) == [("client", Accepted(("r1",)))]
 
 
 def test_who_watches_a_run_is_told_now_and_when_it_ends(cluster: Cluster) -> None:
@@ -251,10 +299,10 @@ def test_a_run_that_ended_or_never_was_is_unknown(cluster: Cluster) -> None:
 def test_a_relayed_result_reaches_its_client_unopened(cluster: Cluster, failed: bool) -> None:
     frames = [b"result"]
 
-    ((to, result),) = sent(cluster.tell("a", Relay("client", "r1", failed, frames)), Result)
+    ((to, result),) = sent(cluster.tell("a", Relay("client", "r1", 3, failed, frames)), Result)
 
     assert to == "client"
-    assert result == Result("r1", failed, frames)
+    assert result == Result("r1", 3, failed, frames)
     assert result.frames is frames
 
 

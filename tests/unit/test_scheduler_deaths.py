@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from scheduling import SHORT, Cluster, operations, sent, started
+from scheduling import SHORT, Cluster, endings, operations, sent, started
 
-from cloudburst.core.messages import Forget, Rejected, RunState, RunStatus, Start, Watch
+from cloudburst.core.messages import (
+    Knock,
+    Rejected,
+    Result,
+    RunState,
+    RunStatus,
+    Start,
+    Stop,
+    Watch,
+)
 from cloudburst.errors import ExecutorDiedError
-from cloudburst.kvs.base import RecordRun
-from cloudburst.scheduler.events import Command, Fail, PeerGone, Send
+from cloudburst.kvs.base import CommitRun, RecordRun
+from cloudburst.scheduler.events import PeerGone, Send
 
 DIAMOND = [("top", "left"), ("top", "right"), ("left", "bottom"), ("right", "bottom")]
 
@@ -15,10 +24,6 @@ DIAMOND = [("top", "left"), ("top", "right"), ("left", "bottom"), ("right", "bot
 def with_diamond(cluster: Cluster) -> Cluster:
     cluster.dag("d", [(name, "f") for name in ("top", "left", "right", "bottom")], DIAMOND)
     return cluster
-
-
-def failures(commands: list[Command]) -> list[Fail]:
-    return [command for command in commands if isinstance(command, Fail)]
 
 
 def test_a_run_starts_over_elsewhere_under_the_next_epoch(cluster: Cluster) -> None:
@@ -43,19 +48,22 @@ def test_a_run_without_another_executor_waits_for_one() -> None:
 
 
 def test_the_record_follows_the_epochs(cluster: Cluster) -> None:
-    cluster.write(cluster.call("r1", store=True))
+    cluster.accept("r1")
 
-    (record,) = operations(cluster.die("a"), RecordRun)
+    given_up, begun = operations(cluster.die("a"), RecordRun)
 
-    assert (record.state, record.epoch, record.executor) == ("RUNNING", 2, "b")
-    assert record.call == b""
+    assert (given_up.state, given_up.epoch, given_up.executor) == ("PENDING", 1, "")
+    assert given_up.reason == "killed by signal 9"
+    assert (begun.state, begun.epoch, begun.executor) == ("RUNNING", 2, "b")
+    assert given_up.call == begun.call == b""
 
 
-def test_the_survivors_of_a_run_are_told_to_forget_it(cluster: Cluster) -> None:
+def test_the_survivors_of_a_run_are_told_to_stop_it(cluster: Cluster) -> None:
+    """Whatever they do: their host knocks, should they be in the middle of it."""
     with_diamond(cluster).call("r1", "d")
     assert set(cluster.places("r1")) == {"a", "b"}
 
-    assert cluster.die("b") == [Send("a", Forget("r1", 1))]
+    assert cluster.die("b") == [Send("a", Stop("r1", 1, "PENDING")), Send("host", Knock("a"))]
 
 
 def test_a_survivor_that_has_done_its_share_is_not_told(cluster: Cluster) -> None:
@@ -64,7 +72,7 @@ def test_a_survivor_that_has_done_its_share_is_not_told(cluster: Cluster) -> Non
 
     commands = cluster.die("a")
 
-    assert sent(commands, Forget) == []
+    assert sent(commands, Stop) == []
     assert started(commands) == [("r1", "b")]
 
 
@@ -75,8 +83,10 @@ def test_a_run_starts_over_even_if_the_dead_executor_had_done_its_share(cluster:
 
     commands = cluster.die("b")
 
-    assert sent(commands, Forget) == [("a", Forget("r1", 1))]
-    assert cluster.state.runs["r1"].deaths == 1
+    assert sent(commands, Stop) == [("a", Stop("r1", 1, "PENDING"))]
+    assert cluster.runs["r1"].deaths == 1
+    assert started(cluster.let_go("a", "r1")) == [("r1", "a")]
+    assert cluster.epoch("r1") == 2
 
 
 def test_a_run_that_has_cost_three_executors_is_given_up() -> None:
@@ -84,18 +94,39 @@ def test_a_run_that_has_cost_three_executors_is_given_up() -> None:
     cluster.join("a", "b", "c", "d")
     cluster.register("f")
     cluster.call("r1")
-    assert failures([*cluster.die("a"), *cluster.die("b")]) == []
+    assert endings([*cluster.die("a"), *cluster.die("b")]) == []
 
     commands = cluster.die("c", "killed by signal 11")
 
-    (failure,) = failures(commands)
-    assert (failure.client, failure.call.run_id, failure.epoch) == ("client", "r1", 3)
-    assert isinstance(failure.error, ExecutorDiedError)
-    assert str(failure.error) == (
+    ((_, result),) = sent(commands, Result)
+    assert (result.epoch, result.failed) == (3, True)
+    ((client, run_id, error),) = endings(commands)
+    assert (client, run_id) == ("client", "r1")
+    assert isinstance(error, ExecutorDiedError)
+    assert str(error) == (
         "run r1 of 'f' was given up: its executor died 3 times, "
         "the last time executor c: killed by signal 11"
     )
     assert started(commands) == []
+    assert cluster.idle()
+
+
+def test_a_stored_run_is_given_up_in_the_store_before_its_client_is_told() -> None:
+    cluster = Cluster()
+    cluster.join("a", "b", "c", "d")
+    cluster.register("f")
+    cluster.accept("r1")
+    cluster.write([*cluster.die("a"), *cluster.die("b")])
+
+    commands = cluster.die("c", "killed by signal 11")
+
+    assert sent(commands, Result) == []
+    (commit,) = operations(commands, CommitRun)
+    assert (commit.run_id, commit.state, commit.epoch) == ("r1", "FAILED", 3)
+    assert "its executor died 3 times" in commit.reason
+    ((client, run_id, error),) = endings(cluster.write(commands))
+    assert (client, run_id) == ("client", "r1")
+    assert isinstance(error, ExecutorDiedError)
     assert cluster.idle()
 
 
@@ -109,7 +140,7 @@ def test_watchers_are_told_that_a_run_was_given_up(cluster: Cluster) -> None:
     assert sent(commands, RunStatus) == [("w", RunStatus("r1", "FAILED"))]
 
 
-def test_survivors_of_a_run_that_is_given_up_forget_it_once() -> None:
+def test_survivors_of_a_run_that_is_given_up_stop_it() -> None:
     cluster = Cluster()
     cluster.join("a", "b", "c", "d", "e", "g")
     cluster.register("f")
@@ -120,15 +151,15 @@ def test_survivors_of_a_run_that_is_given_up_forget_it_once() -> None:
 
     commands = cluster.die("g")
 
-    assert len(failures(commands)) == 1
-    assert sent(commands, Forget) == [("e", Forget("r1", 3))]
+    assert len(endings(commands)) == 1
+    assert sent(commands, Stop) == [("e", Stop("r1", 3, "FAILED"))]
     for epoch, survivor in enumerate("ace", 1):
         assert not cluster.idle()
         cluster.report(survivor, "r1", epoch, RunState.FAILED)
     assert cluster.idle()
 
 
-def test_the_forgotten_share_counts_until_its_executor_says_so(cluster: Cluster) -> None:
+def test_the_stopped_share_counts_until_its_executor_says_so(cluster: Cluster) -> None:
     with_diamond(cluster).call("r1", "d")
     cluster.die("b")
     assert cluster.places("r1") == []
@@ -173,7 +204,7 @@ def test_a_stale_share_on_the_executor_of_the_next_epoch_does_not_release_it() -
     cluster.register("f")
     with_diamond(cluster).learn("d", SHORT)
     cluster.call("r1", "d")
-    cluster.state.runs["r1"].epoch = 5
+    cluster.runs["r1"].epoch = 5
 
     cluster.report("a", "r1", 0, RunState.RUNNING)
 
@@ -215,18 +246,18 @@ def test_runs_that_died_with_another_are_not_sent_out_together_again() -> None:
     assert all(cluster.places(name) == ["e0"] for name in names)
 
     given_up, number = [], 0
-    while cluster.state.runs:
+    while cluster.runs:
         if set(cluster.state.members.executors) == set():
             number += 1
             cluster.join(f"e{number}")
         (executor,) = cluster.state.members.executors
-        held = [name for name in names if name in cluster.state.runs and cluster.places(name)]
+        held = [name for name in names if name in cluster.runs and cluster.places(name)]
         if "poison" in held:
-            given_up += failures(cluster.die(executor))
+            given_up += endings(cluster.die(executor))
         else:
             cluster.finish(held[0], SHORT)
 
-    assert [failure.call.run_id for failure in given_up] == ["poison"]
+    assert [run_id for _, run_id, _ in given_up] == ["poison"]
 
 
 def test_runs_that_waited_for_the_home_of_an_instance_go_elsewhere(cluster: Cluster) -> None:
@@ -234,10 +265,10 @@ def test_runs_that_waited_for_the_home_of_an_instance_go_elsewhere(cluster: Clus
     cluster.dag("one", ["C"])
     for number in range(3):
         cluster.call(f"r{number}", "one")
-    assert cluster.state.homes == {("one", 0): "a"}
+    assert cluster.homes == {("one", 0): "a"}
 
     assert started(cluster.die("a")) == [("r0", "b")]
-    assert cluster.state.homes == {("one", 0): "b"}
+    assert cluster.homes == {("one", 0): "b"}
     assert started(cluster.finish("r0")) == [("r1", "b")]
 
 
@@ -263,6 +294,6 @@ def test_calls_are_not_refused_because_executors_died() -> None:
         cluster.call(f"r{number}")
     cluster.die("a")
 
-    assert len(cluster.state.queues) == 4
+    assert len(cluster.queues) == 4
     assert sent(cluster.call("one more"), Rejected)
     assert started(cluster.join("b")) == [("r0", "b")]

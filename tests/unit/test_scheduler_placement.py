@@ -104,10 +104,11 @@ def test_a_short_join_goes_where_most_of_its_inputs_are() -> None:
     cluster.register("f")
     fan_out(cluster, 5)
     cluster.call("r0", "fan")
-    for segment in range(7):
-        times = [(segment, LONG if 0 < segment < 6 else SHORT)]
-        cluster.report(cluster.places("r0")[segment], "r0", 1, RunState.RUNNING, times)
-    cluster.finish("r0", SHORT)
+    shares = {executor.name: mine for executor, mine in cluster.runs["r0"].shares().items()}
+    assert cluster.places("r0")[-1] == "a"
+    for name, state in (("b", RunState.RUNNING), ("a", RunState.SUCCEEDED)):
+        times = [(segment, LONG if 0 < segment < 6 else SHORT) for segment in shares[name]]
+        cluster.report(name, "r0", 1, state, times)
 
     cluster.call("r1", "fan")
 
@@ -193,7 +194,7 @@ def test_placement_is_the_same_every_time() -> None:
         for number in range(12):
             commands += cluster.call(f"r{number}", ("f", "d", "fan")[number % 3])
             if number % 4 == 3:
-                commands += cluster.finish(next(iter(cluster.state.runs)), 1e-4 * number)
+                commands += cluster.finish(next(iter(cluster.runs)), 1e-4 * number)
         return started(commands)
 
     assert play() == play()
@@ -233,7 +234,7 @@ def test_a_class_called_alone_has_no_home(counter: Cluster) -> None:
     counter.call("r1", "C")
 
     assert started(counter.call("r2", "C")) == [("r2", "b")]
-    assert counter.state.homes == {}
+    assert counter.homes == {}
 
 
 def test_runs_for_a_home_do_not_block_others(counter: Cluster) -> None:

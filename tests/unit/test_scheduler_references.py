@@ -113,4 +113,4 @@ def test_runs_that_wait_for_results_count_against_the_limit() -> None:
     cluster.call("r2", references=("r1",))
 
     assert started(cluster.call("r3")) == []
-    assert "r3" not in cluster.state.runs
+    assert "r3" not in cluster.runs

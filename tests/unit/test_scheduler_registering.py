@@ -5,16 +5,10 @@ from __future__ import annotations
 import pytest
 from scheduling import SHORT, Cluster, context, operations, sent, started
 
-from cloudburst.core.messages import (
-    DeleteDag,
-    DeleteFunction,
-    Done,
-    DropDag,
-    RegisterFunction,
-    RunState,
-    Start,
-)
+from cloudburst.core.messages import DropDag, RunState, Start
+from cloudburst.core.options import NOTHING_SAID
 from cloudburst.core.plan import unpack_plan
+from cloudburst.core.requests import DeleteDag, DeleteFunction, Done, RegisterFunction
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Put
 from cloudburst.scheduler.events import Command, Send
@@ -43,7 +37,7 @@ def test_the_next_call_gets_the_new_code(cluster: Cluster) -> None:
     (new,) = plans(cluster.call("r2"))
 
     assert new != old
-    assert cluster.state.runs["r2"].plan.steps[0].version == "v2"
+    assert cluster.runs["r2"].plan.steps[0].version == "v2"
 
 
 def test_a_dag_gets_the_new_code_of_its_functions(cluster: Cluster) -> None:
@@ -53,12 +47,14 @@ def test_a_dag_gets_the_new_code_of_its_functions(cluster: Cluster) -> None:
 
     cluster.call("r1", "d")
 
-    assert [step.version for step in cluster.state.runs["r1"].plan.steps] == ["v2", "v1"]
+    assert [step.version for step in cluster.runs["r1"].plan.steps] == ["v2", "v1"]
 
 
 def test_a_plan_is_in_the_store_before_anyone_is_given_it(cluster: Cluster) -> None:
     cluster.dag("d", ["f"])
-    commands = cluster.tell("client", RegisterFunction(9, "f", "v2", is_class=False))
+    commands = cluster.tell(
+        "client", RegisterFunction(9, "f", "v2", is_class=False, options=NOTHING_SAID)
+    )
     puts = operations(commands, Put)
     stored = {put.key: unpack_plan(bytes(put.value)) for put in puts}
 
@@ -67,7 +63,7 @@ def test_a_plan_is_in_the_store_before_anyone_is_given_it(cluster: Cluster) -> N
     (after,) = plans(cluster.call("r2", "d"))
 
     assert keys.plan_key(before) not in stored
-    assert stored[keys.plan_key(after)] == cluster.state.runs["r2"].plan
+    assert stored[keys.plan_key(after)] == cluster.runs["r2"].plan
 
 
 def test_runs_that_were_called_before_keep_their_version(cluster: Cluster) -> None:
@@ -91,13 +87,13 @@ def test_new_code_is_not_taken_to_be_as_fast_as_the_old(cluster: Cluster) -> Non
 
 def test_what_old_code_took_is_forgotten_with_its_last_run(cluster: Cluster) -> None:
     cluster.call("r1")
-    old = cluster.state.runs["r1"].plan
+    old = cluster.runs["r1"].plan
     cluster.register("f", "v2")
     assert old.id in cluster.state.members.executors["a"].plans
     cluster.finish("r1", SHORT)
     cluster.register("f", "v3")
 
-    assert cluster.state.times.of(old) == [1.0]
+    assert cluster.times.of(old) == [1.0]
     assert cluster.state.members.executors["a"].plans == set()
 
 
@@ -123,7 +119,7 @@ def test_instances_are_dropped_with_their_dag(counter: Cluster) -> None:
     said = delete_dag(counter, "one")
 
     assert sent(said, DropDag) == [("b", DropDag("one"))]
-    assert counter.state.homes == {}
+    assert counter.homes == {}
 
 
 def test_a_dag_without_instances_drops_nothing(cluster: Cluster) -> None:
@@ -143,7 +139,7 @@ def test_a_run_of_a_deleted_dag_takes_its_instance_with_it(counter: Cluster) -> 
     assert sent(counter.finish("r1"), DropDag) == [("a", DropDag("one"))]
     assert counter.places("r2") == ["a"]
     assert sent(counter.finish("r2", state=RunState.FAILED), DropDag) == [("a", DropDag("one"))]
-    assert counter.state.homes == {}
+    assert counter.homes == {}
 
 
 def test_a_dag_of_the_same_name_starts_with_new_instances(counter: Cluster) -> None:

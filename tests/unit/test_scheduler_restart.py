@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from scheduling import Cluster, operations, sent, started
+from scheduling import Cluster, endings, error_in, operations, sent, started
 
 from cloudburst.core.messages import Accepted, Call, Finished, RunState, RunStatus, Start, Watch
+from cloudburst.core.options import NOTHING_SAID, RunOptions
 from cloudburst.errors import UnknownFunction
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import DropMember, RecordRun
-from cloudburst.scheduler.events import Fail, Restored, Send, Write
+from cloudburst.kvs.base import CommitRun, DropMember, RecordRun
+from cloudburst.scheduler.events import Command, Restored, Send
 
 
-def call(run_id: str, target: str = "f", references: tuple[str, ...] = ()) -> Call:
+def call(
+    run_id: str,
+    target: str = "f",
+    references: tuple[str, ...] = (),
+    options: RunOptions = NOTHING_SAID,
+) -> Call:
     return Call(
         run_id,
         target,
@@ -21,7 +27,8 @@ def call(run_id: str, target: str = "f", references: tuple[str, ...] = ()) -> Ca
         reply_to="@c",
         store=True,
         output_key="",
-        timeout=10.0,
+        patience=10.0,
+        options=options,
         frames=[b"value"],
     )
 
@@ -33,9 +40,16 @@ def restarted() -> Cluster:
     return cluster
 
 
+def restore(
+    cluster: Cluster, lost: Call, epoch: int, state: str = "RUNNING", age: float = 0.0
+) -> list[Command]:
+    """What the scheduler does with a run that it finds recorded so."""
+    return cluster.feed(Restored("client", lost, epoch, state, age))
+
+
 def test_a_restored_run_goes_on_under_a_higher_epoch() -> None:
     cluster = restarted()
-    assert cluster.feed(Restored("client", call("r1"), 4)) == []
+    assert restore(cluster, call("r1"), 4) == []
 
     ((to, start),) = sent(cluster.join("a"), Start)
 
@@ -44,7 +58,7 @@ def test_a_restored_run_goes_on_under_a_higher_epoch() -> None:
 
 def test_a_restored_run_is_recorded_again_but_not_accepted_again() -> None:
     cluster = restarted()
-    cluster.feed(Restored("client", call("r1"), 1))
+    restore(cluster, call("r1"), 1)
 
     commands = cluster.join("a")
 
@@ -55,11 +69,11 @@ def test_a_restored_run_is_recorded_again_but_not_accepted_again() -> None:
 
 def test_the_executor_that_still_works_on_an_older_epoch_does_not_end_it() -> None:
     cluster = restarted()
-    cluster.feed(Restored("client", call("r1"), 1))
+    restore(cluster, call("r1"), 1)
     cluster.join("a")
 
     cluster.tell("a", Finished("r1", 1, RunState.SUCCEEDED, ()))
-    assert "r1" in cluster.state.runs
+    assert "r1" in cluster.runs
 
     cluster.tell("a", Finished("r1", 2, RunState.SUCCEEDED, ()))
     assert cluster.idle()
@@ -68,7 +82,7 @@ def test_the_executor_that_still_works_on_an_older_epoch_does_not_end_it() -> No
 def test_restored_runs_are_served_before_new_ones() -> None:
     cluster = restarted()
     for number in range(3):
-        cluster.feed(Restored("client", call(f"r{number}"), 1))
+        restore(cluster, call(f"r{number}"), 1)
     cluster.call("new")
 
     served = started(cluster.join("a"))
@@ -80,14 +94,17 @@ def test_restored_runs_are_served_before_new_ones() -> None:
 
 def test_a_call_sent_again_after_the_restart_runs_once() -> None:
     cluster = restarted()
-    cluster.feed(Restored("client", call("r1"), 1))
+    restore(cluster, call("r1"), 1)
 
-    assert cluster.tell("client", call("r1")) == []
+    assert cluster.tell("client", call("r1")) == [Send("client", Accepted(("r1",)))]
+    cluster.join("a", "b")
+    assert cluster.places("r1") == ["a"]
+    assert not cluster.state.members.executors["b"].shares
 
 
 def test_a_restored_run_can_be_watched() -> None:
     cluster = restarted()
-    cluster.feed(Restored("client", call("r1"), 1))
+    restore(cluster, call("r1"), 1)
     assert cluster.tell("w", Watch("r1")) == [Send("w", RunStatus("r1", "PENDING"))]
     cluster.join("a")
 
@@ -97,19 +114,21 @@ def test_a_restored_run_can_be_watched() -> None:
 def test_a_restored_run_of_what_is_not_registered_any_more_fails() -> None:
     cluster = restarted()
 
-    failure, dropped = cluster.feed(Restored("client", call("r1", "gone"), 2))
-    assert dropped == Write((DropMember(keys.OPEN_RUNS, "r1"),))
+    commands = restore(cluster, call("r1", "gone"), 2)
 
-    assert isinstance(failure, Fail)
-    assert (failure.client, failure.call.run_id, failure.epoch) == ("client", "r1", 3)
-    assert isinstance(failure.error, UnknownFunction)
+    (commit,) = operations(commands, CommitRun)
+    assert (commit.run_id, commit.state, commit.epoch, commit.ttl) == ("r1", "FAILED", 3, 60.0)
+    assert operations(commands, DropMember) == [DropMember(keys.OPEN_RUNS, "r1")]
+    # Nobody is told, as another end may have been committed before; the client will ask.
+    assert endings([*commands, *cluster.write(commands)]) == []
+    assert isinstance(error_in([commit.result]), UnknownFunction)
     assert cluster.idle()
 
 
 def test_a_restored_run_waits_for_another_that_was_restored() -> None:
     cluster = restarted()
-    cluster.feed(Restored("client", call("r1"), 1))
-    cluster.feed(Restored("client", call("r2", references=("r1",)), 0))
+    restore(cluster, call("r1"), 1)
+    restore(cluster, call("r2", references=("r1",)), 0)
 
     assert started(cluster.join("a", "b")) == [("r1", "a")]
     assert started(cluster.finish("r1")) == [("r2", "a")]
@@ -119,6 +138,6 @@ def test_restored_runs_are_not_refused_however_many_there_are() -> None:
     cluster = Cluster(max_waiting=2)
     cluster.register("f")
     for number in range(5):
-        assert cluster.feed(Restored("client", call(f"r{number}"), 1)) == []
+        assert restore(cluster, call(f"r{number}"), 1) == []
 
-    assert len(cluster.state.runs) == 5
+    assert len(cluster.runs) == 5

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from failing import at_the_caller, reported_only
+from failing import at_the_caller, raised, reported_only
 
 from cloudburst.errors import FunctionError
 
@@ -34,16 +35,19 @@ class HoldsLock(Exception):
         self.lock = threading.Lock()
 
 
-class NewCounts(Exception):
-    """Can neither be rebuilt by its __reduce__ nor without it."""
+class SetstateRaises(Exception):
+    def __setstate__(self, state: object) -> None:
+        raise RuntimeError("no state")
 
-    def __new__(cls, *args: object) -> NewCounts:
-        if len(args) != 2:
-            raise TypeError("needs two")
-        return super().__new__(cls, *args)
 
-    def __init__(self, one: object, two: object) -> None:
-        super().__init__(one)
+class Frozen(Exception):
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("frozen")
+
+
+@dataclass(frozen=True)
+class FrozenFields(Exception):
+    code: int
 
 
 class BecomesText(Exception):
@@ -60,7 +64,6 @@ class BecomesExit(Exception):
     ("error", "text"),
     [
         (HoldsLock(), "HoldsLock: locked"),
-        (NewCounts(1, 2), "NewCounts: 1"),
         (BecomesExit("e"), "BecomesExit: e"),
         (ValueError(threading.Lock()), "ValueError: <unlocked"),
         (ValueError(x for x in [1]), "ValueError: <generator"),
@@ -72,10 +75,25 @@ def test_exception_that_cannot_be_rebuilt_is_reported(error: Exception, text: st
 
 
 def test_a_broken_reduce_does_not_hide_the_class() -> None:
-    for error in (ReduceRaises("a"), ReduceExits("b"), BecomesText("c")):
+    for error in (ReduceRaises("a"), ReduceExits("b"), BecomesText("c"), SetstateRaises("d")):
         got = at_the_caller(error)
         assert type(got) is type(error)
         assert got.args == error.args
+
+
+@pytest.mark.parametrize("error", [Frozen("f"), FrozenFields(404)], ids=repr)
+def test_an_exception_that_cannot_be_changed_has_its_notes_and_its_cause(error: Exception) -> None:
+    def fail() -> None:
+        raise error
+
+    object.__setattr__(error, "__notes__", ["while training"])
+    got = at_the_caller(raised(fail))
+
+    assert type(got) is type(error)
+    assert got.args == error.args
+    assert got.__notes__ == ["while training"]
+    assert isinstance(got.__cause__, FunctionError)
+    assert "raise error" in got.__cause__.remote_traceback
 
 
 def test_a_broken_str_does_not_hide_the_class() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+import functools
 import importlib
 import pickle
 import sys
@@ -255,3 +257,58 @@ def test_instances_of_classes_in_a_program_keep_their_class() -> None:
         reply(b"same classes")
     """
     assert in_fresh_interpreter(script) == b"same classes"
+
+
+# What functools wraps around functions
+
+
+@functools.lru_cache(maxsize=3, typed=True)
+def fibonacci(n: int) -> int:
+    """Calls itself, through its cache."""
+    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+
+class Report:
+    def __init__(self) -> None:
+        self.made = 0
+
+    @functools.cached_property
+    def text(self) -> str:
+        self.made += 1
+        return "text"
+
+    @functools.cache  # noqa: B019  as programs have it
+    def line(self, number: int) -> int:
+        self.made += 1
+        return number
+
+
+def test_cached_functions_travel_with_what_they_are_and_without_what_they_have() -> None:
+    fibonacci(5)
+    work = "value = [value(30), value.cache_info().maxsize, value.cache_parameters()['typed']]"
+
+    assert echoed(fibonacci, work) == [832040, 3, True]
+    assert echoed(fibonacci, "value = value.cache_info().currsize") == 0
+    assert echoed(functools.cache(lambda x: x * 2), "value = value(2)") == 4
+
+
+def test_registered_functions_may_use_cached_ones() -> None:
+    script = """
+        from cloudburst.serialization import unpack_function
+        use = unpack_function(payload).callable
+        reply(repr([use(10), use(10)]).encode())
+    """
+    blob = pack_function(lambda n: fibonacci(n), "use").blob
+
+    assert in_fresh_interpreter(script, blob) == b"[55, 55]"
+
+
+def test_cached_functions_of_installed_modules_travel_by_name() -> None:
+    assert unpack(pack([fnmatch._compile_pattern, fibonacci]).frames)[0] is fnmatch._compile_pattern  # type: ignore[attr-defined]
+
+
+def test_cached_properties_and_methods_are_cached_where_they_arrive() -> None:
+    twice = "value = [value.text, value.text, value.line(2), value.line(2), value.made]"
+
+    assert echoed(Report(), twice) == ["text", "text", 2, 2, 2]
+    assert type(echoed(Report())) is Report

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from cloudburst.errors import SerializationError
-from cloudburst.serialization import pack, unpack
+from cloudburst.serialization import NotAValue, pack, unpack
 from cloudburst.serialization.diagnosis import MAX_DEPTH, explain
 
 guard = threading.Lock()
@@ -143,6 +143,28 @@ def test_socket() -> None:
 def test_weak_reference() -> None:
     target = Config("c")
     assert "it is a weak reference. Pass the object itself." in message(weakref.ref(target))
+
+
+def test_what_belongs_to_one_process_says_so_itself_wherever_it_is() -> None:
+    class Connection:
+        def __reduce__(self) -> Any:
+            raise NotAValue("a connection", "Open another one.")
+
+    class Job:
+        def __init__(self) -> None:
+            self.connections = [Connection()]
+
+    job = Job()
+
+    assert message(Connection()) == (
+        "argument 1 cannot be pickled: it is a connection. Open another one."
+    )
+    assert message({"job": job}).endswith(
+        "['job'].connections[0] is a connection. Open another one."
+    )
+    assert message(lambda: job, "f").endswith(
+        "f -> closure 'job' -> .connections[0] is a connection. Open another one."
+    )
 
 
 def test_anything_else_is_named_with_the_error() -> None:

@@ -97,13 +97,20 @@ def test_attributes_of_system_errors_survive() -> None:
 
 
 def test_groups_survive() -> None:
-    group = ExceptionGroup("two", [ValueError("v"), NeedsTwo(1, "t"), KeyError("k")])
-    plain = ExceptionGroup("two", [ValueError("v"), ExceptionGroup("in", [KeyError("k")])])
+    inner = ExceptionGroup("in", [KeyError("k")])
+    group = ExceptionGroup("two", [ValueError("v"), NeedsTwo(1, "t"), inner])
 
-    got = at_the_caller(plain)
+    got = at_the_caller(group)
+
     assert isinstance(got, ExceptionGroup)
-    assert repr(got.exceptions) == repr(plain.exceptions)
-    assert "NeedsTwo" in reported_only(group).remote_traceback
+    assert repr(got.exceptions) == repr(group.exceptions)
+    assert [type(one) for one in got.exceptions] == [ValueError, NeedsTwo, ExceptionGroup]
+
+
+def test_a_group_with_something_that_cannot_be_sent_is_reported() -> None:
+    group = ExceptionGroup("two", [ValueError("v"), OSError(threading.Lock())])
+
+    assert "ValueError: v" in reported_only(group).remote_traceback
 
 
 @pytest.mark.parametrize("kind", [ValueError, LosesNotes, NeedsTwo])

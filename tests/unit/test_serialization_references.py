@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from cloudburst.errors import SerializationError
+from cloudburst.errors import InvalidName, SerializationError
 from cloudburst.serialization import (
     CloudburstReference,
     collecting,
@@ -50,6 +50,14 @@ def test_a_reference_is_an_immutable_value() -> None:
     assert reference != CloudburstReference("a", deserialize=False)
     with pytest.raises(AttributeError):
         reference.key = "b"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "key", [5, None, b"k", "", "k" * 1001, "\ud800", []], ids=lambda key: ascii(key)[:9]
+)
+def test_a_reference_has_a_key_that_something_can_be_stored_under(key: Any) -> None:
+    with pytest.raises(InvalidName, match="key"):
+        CloudburstReference(key)
 
 
 def test_packing_tells_the_keys_in_order_and_once() -> None:

@@ -24,6 +24,7 @@ from cloudburst.core.messages import (
     RunStatus,
     Start,
 )
+from cloudburst.core.options import LONGEST, RunOptions
 from cloudburst.core.wire import (
     INLINE_BYTES,
     INLINE_FRAMES,
@@ -49,7 +50,8 @@ CALL = Call(
     reply_to="@c",
     store=True,
     output_key="",
-    timeout=5.0,
+    patience=5.0,
+    options=tuple(RunOptions(timeout=2.0)),
     frames=(b"a", b"b", b""),
 )
 CONTEXT = RunContext(
@@ -61,19 +63,20 @@ CONTEXT = RunContext(
     reply_to="@c",
     store=True,
     output_key="",
-    timeout=5.0,
+    patience=5.0,
     ttl=60.0,
+    retried=False,
 )
 LARGE = b"x" * (INLINE_BYTES + 1)
 
 
 def values(hint: Any) -> st.SearchStrategy[Any]:
-    """Values that fit an annotation of a message's field."""
+    """Values that fit an annotation of a message's field, and make sense there."""
     if get_origin(hint) is not tuple:
         return {
-            int: st.integers(-(2**63), 2**64 - 1),
-            float: st.floats(allow_nan=False),
-            str: st.text(max_size=20),
+            int: st.integers(1, 10**9),
+            float: st.floats(0.0, LONGEST),
+            str: st.text(min_size=1, max_size=20),
             bytes: st.binary(max_size=20),
             bool: st.booleans(),
         }[hint]
@@ -117,9 +120,9 @@ def _some(kind: type[Any]) -> Any:
 def test_a_small_payload_travels_in_the_header() -> None:
     frames: list[Buffer] = [b"value", memoryview(b"view"), b""]
 
-    (header,) = encode(Result("r", failed=False, frames=frames))
+    (header,) = encode(Result("r", 1, failed=False, frames=frames))
 
-    assert decode([header]) == Result("r", failed=False, frames=(b"value", b"view", b""))
+    assert decode([header]) == Result("r", 1, failed=False, frames=(b"value", b"view", b""))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,7 @@ def test_a_small_payload_travels_in_the_header() -> None:
     ],
 )
 def test_a_larger_payload_passes_through_untouched(frames: list[Buffer]) -> None:
-    sent = encode(Result("r", failed=False, frames=frames))
+    sent = encode(Result("r", 1, failed=False, frames=frames))
     received = decode(sent)
 
     assert all(one is other for one, other in zip(sent[1:], frames, strict=True))
@@ -217,10 +220,14 @@ def test_bytes_that_are_no_message_are_refused(frames: list[bytes]) -> None:
         (5, "k"),
         (9, 5),
         (9, "5"),
-        (10, b"a"),
-        (10, ("a",)),
-        (10, (b"a", None)),
-        (10, (b"a", 5)),
+        (10, None),
+        (10, (2.0, -1, -1.0)),
+        (10, (2.0, -1.0, -1.0, -1.0)),
+        (10, (2, -1, -1.0, -1.0)),
+        (11, b"a"),
+        (11, ("a",)),
+        (11, (b"a", None)),
+        (11, (b"a", 5)),
     ],
 )
 def test_a_call_with_one_field_of_another_type_is_refused(field: int, value: object) -> None:
@@ -239,13 +246,13 @@ def test_a_payload_is_in_the_header_or_after_it_but_not_both() -> None:
 
 
 def test_a_message_may_come_with_no_payload_after_its_header() -> None:
-    header, _ = encode(Result("r", failed=False, frames=[LARGE]))
+    header, _ = encode(Result("r", 1, failed=False, frames=[LARGE]))
 
-    assert decode([header]) == Result("r", failed=False, frames=[])
+    assert decode([header]) == Result("r", 1, failed=False, frames=[])
 
 
 def test_a_message_of_too_many_frames_is_refused() -> None:
-    frames = encode(Result("r", failed=False, frames=[b""] * (MAX_FRAMES - 1)))
+    frames = encode(Result("r", 1, failed=False, frames=[b""] * (MAX_FRAMES - 1)))
     assert isinstance(decode(frames), Result)
 
     with pytest.raises(ProtocolError, match="1 to 100000 frames, not 100001"):
@@ -321,6 +328,7 @@ def test_every_context_survives(context: RunContext) -> None:
         altered(CONTEXT, executors=("@a", 1)),
         altered(CONTEXT, places=(0, "1")),
         altered(CONTEXT, given=2),
+        altered(CONTEXT, retried=0),
     ],
 )
 def test_bytes_that_are_no_context_are_refused(blob: bytes) -> None:

@@ -1,0 +1,44 @@
+"""Large arguments of stored calls wait in the KVS: the scheduler need not hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cloudburst.config import DAY
+from cloudburst.core.ids import parked_name
+from cloudburst.core.messages import Buffer
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import KeyValueStore, Put
+from cloudburst.kvs.objects import check_size
+from cloudburst.serialization import CloudburstReference, join
+
+LARGE = 1024 * 1024
+"""Bytes from which on an argument goes by reference."""
+
+
+class Parking:
+    """The place for one run's large arguments; the scheduler clears it when the run has ended.
+
+    Args:
+        run_id: the run.
+        store: gives the KVS, when it is needed.
+    """
+
+    def __init__(self, run_id: str, store: Callable[[], KeyValueStore]) -> None:
+        self._run_id = run_id
+        self._store = store
+
+    def park(self, number: int, frames: Sequence[Buffer]) -> CloudburstReference | None:
+        """Put the packed argument of that number there, if it is large.
+
+        Raises:
+            ValueTooLarge: it is too large for the KVS.
+            KVSUnavailable: the KVS does not take it.
+        """
+        size = sum(map(len, frames))
+        if size < LARGE:
+            return None
+        check_size(size, f"argument {number}")
+        name = parked_name(self._run_id, number)
+        self._store().execute([Put(keys.object_key(name), join(frames), DAY)])
+        return CloudburstReference(name)

@@ -1,0 +1,127 @@
+"""What a run may take, and how often it may be tried: options of functions, DAGs and calls."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
+
+from cloudburst.errors import UsageError
+
+GIVEN_UP_AFTER = 3
+"""Executors that a run may cost: more are not risked, whatever ``max_retries`` says."""
+
+GRACE = 5.0
+"""Seconds that user code has to end once it was interrupted, if nobody said otherwise."""
+
+Options: TypeAlias = tuple[float, int, float, float]
+"""`RunOptions` as they travel in messages."""
+
+LONGEST = 10.0**9
+"""Seconds, which are thirty years: more cannot be told from a mistake, nor be stored."""
+
+MOST_RETRIES = 10**9
+
+_UNSET = -1
+
+
+class RunOptions(NamedTuple):
+    """What was said of a run; -1 stands for what was not.
+
+    Attributes:
+        timeout: seconds from the call to the end of the run, waiting included.
+        max_retries: how often it is tried again after user code raised or an executor died.
+        grace_period: seconds from the interruption of user code to the end of its process.
+        result_ttl: seconds that the result is kept; 0 for ever.
+    """
+
+    timeout: float = float(_UNSET)
+    max_retries: int = _UNSET
+    grace_period: float = float(_UNSET)
+    result_ttl: float = float(_UNSET)
+
+    def over(self, defaults: RunOptions) -> RunOptions:
+        """These, and where nothing was said the others."""
+        if self == NOTHING_SAID:
+            return defaults
+        return RunOptions(*map(_first_said, self, defaults))
+
+    @property
+    def retries_exceptions(self) -> int:
+        """How often a run is tried again after user code raised."""
+        return max(0, self.max_retries)
+
+    @property
+    def deaths_allowed(self) -> int:
+        """How many executors it may cost before it is given up."""
+        if self.max_retries == _UNSET:
+            return GIVEN_UP_AFTER
+        return min(GIVEN_UP_AFTER, self.max_retries + 1)
+
+
+NOTHING_SAID = RunOptions()
+
+
+def _first_said(own: Any, default: Any) -> Any:
+    return default if own == _UNSET else own
+
+
+class OptionsSaid(TypedDict, total=False):
+    """Options as users write them, see `RunOptions`; None says nothing."""
+
+    timeout: float | None
+    max_retries: int | None
+    grace_period: float | None
+    result_ttl: float | None
+
+
+def make_options(**said: Unpack[OptionsSaid]) -> RunOptions:
+    """Options as users write them, checked.
+
+    Raises:
+        UsageError: there is no such option, or its value is no number or out of its range.
+    """
+    unknown = said.keys() - OptionsSaid.__annotations__.keys()
+    if unknown:
+        names = ", ".join(sorted(OptionsSaid.__annotations__))
+        raise UsageError(f"there is no option {', '.join(sorted(unknown))}; there are {names}")
+    max_retries = said.get("max_retries")
+    if max_retries is not None and (
+        type(max_retries) is not int or not 0 <= max_retries <= MOST_RETRIES
+    ):
+        raise UsageError(f"max_retries is a number of attempts, 0 or more, not {max_retries!r:.80}")
+    return RunOptions(
+        timeout=check_seconds("timeout", said.get("timeout")),
+        max_retries=_UNSET if max_retries is None else max_retries,
+        grace_period=check_seconds("grace_period", said.get("grace_period")),
+        result_ttl=check_seconds("result_ttl", said.get("result_ttl")),
+    )
+
+
+def check_seconds(name: str, value: float | None) -> float:
+    """A number of seconds as options carry it.
+
+    Raises:
+        UsageError: it is no number, or negative, or more than thirty years.
+    """
+    if value is None:
+        return float(_UNSET)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"{name} is a number of seconds, not {value!r:.80}")
+    if not 0 <= value <= LONGEST:  # which nan is not
+        raise UsageError(
+            f"{name} is a number of seconds, 0 or more and at most {LONGEST:g}, not {value!r:.80}"
+        )
+    return float(value)
+
+
+def check_wait(name: str, value: float) -> float:
+    """Seconds that somebody is ready to wait. Those that are over already are as good as 0.
+
+    Raises:
+        UsageError: it is no number.
+    """
+    bounded = -1.0
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        bounded = float(min(max(value, 0.0), LONGEST))
+    if not bounded >= 0:  # which nan is not
+        raise UsageError(f"{name} is a number of seconds, not {value!r:.80}")
+    return bounded

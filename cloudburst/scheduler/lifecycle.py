@@ -1,0 +1,345 @@
+"""The life of runs: admitted, started, given back, stopped, ended. No I/O, no clock.
+
+`SchedulerState` says what happened; here is what follows for runs. How a run ends is decided in
+one place: by the first commit in the KVS, or for runs that are not stored by the executor that
+was there first. So a run that is to be cancelled may still succeed; once it is recorded as
+CANCELLING, it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from cloudburst.core.messages import (
+    ENDED,
+    Call,
+    Finished,
+    HandBack,
+    Rejected,
+    RunState,
+    Standing,
+    Stop,
+    Yield,
+)
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import AddMember
+from cloudburst.scheduler.admission import Admission
+from cloudburst.scheduler.alarms import Alarm, Alarms, Due
+from cloudburst.scheduler.closing import Closing
+from cloudburst.scheduler.membership import Executor, Membership
+from cloudburst.scheduler.placement import UNKNOWN
+from cloudburst.scheduler.placing import Placing
+from cloudburst.scheduler.registry import Registry
+from cloudburst.scheduler.run import Run, first_epoch
+from cloudburst.scheduler.turn import Turn
+
+KILL_AGAIN = 1.0
+"""Seconds after which a process that was to be killed, and may not have been, is again."""
+
+
+class Lifecycle:
+    """The runs that have not ended.
+
+    Args:
+        turn: where commands go.
+        members: the executors.
+        registry: what can be called.
+        tokens: where the tokens of writes come from.
+        ttl: seconds that results and records are kept, if a call does not say otherwise.
+
+    Attributes:
+        runs: by id.
+        admission: lets them in.
+        placing: brings them to executors.
+        closing: ends them.
+    """
+
+    def __init__(
+        self,
+        turn: Turn,
+        members: Membership,
+        registry: Registry,
+        tokens: Iterator[int],
+        ttl: float,
+    ) -> None:
+        self.turn = turn
+        self.members = members
+        self.placing = Placing(turn, members, registry)
+        self.alarms = Alarms()
+        self.admission = Admission(turn, registry, self.placing, self.alarms, tokens, ttl)
+        self.runs = self.admission.runs
+        self.closing = Closing(turn, registry, self.placing, self.alarms, self.runs, tokens)
+        self._tokens = tokens
+        self._stopping: dict[int, Run] = {}
+
+    # the beginning
+
+    def accepted(self, token: int, outcome: object) -> bool:
+        """A write has ended. Returns whether it was the record of a call."""
+        succeeded = isinstance(outcome, list)
+        written = self.admission.acceptance.written(token, self.turn.now, succeeded=succeeded)
+        if written is None:
+            return False
+        run = self.runs.get(written)
+        if run is None or run.state in ENDED:
+            return True
+        if not isinstance(outcome, list):
+            refused = Rejected(run.run_id, type(outcome).__name__, f"not accepted: {outcome}")
+            self.turn.send(run.client, refused)
+            self.closing.drop(run)
+        elif outcome[1] is False and run.state is RunState.PENDING:
+            # It was sent again by a client that had not heard of its end. (Of one that is under
+            # way, the executor was faster with the result, and its word is on the way here.)
+            self.closing.drop(run)
+        elif parked := run.parked():
+            # Only now: what is listed, and of no recorded run, is deleted by a later scheduler.
+            self.turn.write(*[AddMember(keys.PARKED, name) for name in parked])
+        return True
+
+    def restore(self, client: str, call: Call, epoch: int, state: str, age: float) -> None:
+        """Admit a run that an earlier scheduler accepted ``age`` seconds ago.
+
+        Raises:
+            CloudburstError: as `Admission.call`.
+        """
+        run = self.admission.new_run(client, call, age)
+        run.epoch, run.recorded = first_epoch(self.admission.term, epoch), True
+        if state == RunState.CANCELLING:
+            run.epoch += 1
+            late = 0.0 < run.options.timeout <= age
+            stopped = RunState.TIMED_OUT if late else RunState.CANCELLED
+            self.closing.conclude(run, stopped, run.stop_error(stopped))
+        else:
+            self.placing.admit(run, self.runs)
+            self.hold_back(run.run_id)
+
+    def hold_back(self, awaited: str) -> None:
+        """Runs that refer to this one, but came before it, must not take all executors from it."""
+        for run in self.placing.hoping_for(self.runs[awaited], self.runs):
+            if run.state is RunState.RUNNING:
+                self._take_back(run, f"run {awaited}, to which it refers, has not ended")
+            elif not self.placing.queues.remove(run):
+                continue  # it is resting, and will look for itself
+            run.waits_for.add(awaited)
+            self.placing.queues.park(run)
+
+    # what executors say
+
+    def joined(self, executor: Executor, holds: Collection[tuple[str, int]]) -> None:
+        """An executor is there. What an earlier scheduler gave it, this one has not."""
+        now = self.turn.now
+        for run_id, epoch in holds:
+            executor.take(run_id, epoch, UNKNOWN, now)
+            run = self.runs.get(run_id)
+            # One of which nothing is known may be near its end; it has until the next reminder.
+            if run is not None:
+                self.placing.stop_there(executor, Stop(run_id, epoch, run.state))
+        self.placing.checks.begin(now)
+        self.placing.serve(executor)
+
+    def finished(self, executor: Executor, message: Finished) -> None:
+        """An executor has done its share of a run, or dropped it."""
+        executor.release(message.run_id, message.epoch, self.turn.now)
+        run = self._current(message.run_id, message.epoch)
+        if run is not None:
+            for segment, seconds in message.times:
+                self.placing.times.observe(run.plan.id, segment, seconds)
+            if message.state in ENDED:
+                self.closing.end(run, RunState(message.state))
+            elif run.state is RunState.CANCELLING:
+                self._stopped_there(run)
+            elif not self.placing.holders(run):
+                # An executor took it for an echo of what has ended there. Perhaps it is one: the
+                # KVS will say so before the pause is over.
+                run.returned += 2
+                self.start_again(run, "no executor had anything to do for it")
+        self.placing.serve(executor)
+
+    def handed_back(self, executor: Executor, message: HandBack) -> None:
+        """An executor cannot do its share: the run starts again, after a pause."""
+        executor.release(message.run_id, message.epoch, self.turn.now)
+        run = self._current(message.run_id, message.epoch)
+        if run is not None and run.state is RunState.CANCELLING:
+            self._stopped_there(run)
+        elif run is not None:
+            run.raised += message.raised
+            run.returned += not message.raised
+            self.start_again(run, message.reason)
+        self.placing.serve(executor)
+
+    def gave_way(self, executor: Executor, message: Yield) -> None:
+        """A run has not begun where it was sent to: it is placed anew."""
+        executor.release(message.run_id, message.epoch, executor.since)
+        executor.bounced = True
+        run = self._current(message.run_id, message.epoch)
+        if run is not None and run.state is RunState.CANCELLING:
+            self._stopped_there(run)
+        elif run is not None:
+            run.become(RunState.PENDING)
+            run.placed_on = ()
+            self.placing.enqueue(run)
+        self.placing.serve(executor)
+
+    def start_again(self, run: Run, reason: str) -> None:
+        """Take a run back from its executors, and start it under the next epoch."""
+        self._take_back(run, reason)
+        if run.pause:
+            self.alarms.set(Alarm(Due.AGAIN, run.run_id), self.turn.now + run.pause)
+        else:
+            self.placing.admit(run, self.runs)
+
+    def _take_back(self, run: Run, reason: str) -> None:
+        self.placing.stop(run, RunState.PENDING)
+        run.become(RunState.PENDING)
+        run.placed_on = ()
+        if run.recorded:
+            self.turn.write(run.record(reason=reason))
+
+    def _current(self, run_id: str, epoch: int) -> Run | None:
+        """The run, if that is the epoch that is under way."""
+        run = self.runs.get(run_id)
+        under_way = run is not None and run.epoch == epoch and bool(run.placed_on)
+        return run if under_way else None
+
+    # executors that are gone
+
+    def lost(self, gone: Collection[Executor], reason: str, blamed: str | None) -> None:
+        """Executors are gone: the runs that they had a share of start again.
+
+        Args:
+            gone: which.
+            reason: why, in words.
+            blamed: the run whose code ran at that time, if that is known; "" for none.
+        """
+        names = {executor.name for executor in gone}
+        # Also runs whose share there is done: its triggers may have died with the process.
+        hit = [r for r in self.runs.values() if any(e.name in names for e in r.placed_on)]
+        waiting = self.placing.withdraw(names)
+        for run in sorted([*hit, *waiting], key=lambda run: run.order):
+            if not run.placed_on:
+                self.placing.enqueue(run)
+            elif run.state is RunState.CANCELLING:
+                self._stopped_there(run)
+            else:
+                if blamed in (None, run.run_id):
+                    run.deaths += 1
+                self._survive(run, gone, reason)
+
+    def blame(self, run_id: str) -> None:
+        """An executor that was taken from its runs before has died of this one."""
+        run = self.runs.get(run_id)
+        if run is not None:
+            run.deaths += 1
+
+    def leave(self, leaving: Collection[Executor]) -> None:
+        """Executors finish what they have, and get no more."""
+        for run in self.placing.withdraw({executor.name for executor in leaving}):
+            self.placing.enqueue(run)
+
+    def _survive(self, run: Run, gone: Collection[Executor], reason: str) -> None:
+        """Start over, unless that was once too often."""
+        if run.deaths < run.options.deaths_allowed:
+            self.start_again(run, reason)
+            return
+        name = next(executor.name for executor in run.placed_on if executor in gone)
+        self.closing.conclude(run, RunState.FAILED, run.death_error(name, reason))
+
+    # stopping
+
+    def stop(self, run: Run, state: RunState) -> None:
+        """Cancel a run, or end it because its time is over."""
+        if run.state is RunState.CANCELLING or run.state in ENDED:
+            return
+        if run.state is RunState.PENDING:
+            self.placing.queues.remove(run)
+            self.closing.conclude(run, state, run.stop_error(state))
+            return
+        run.become(RunState.CANCELLING)
+        run.stopping = state
+        if run.call.store:
+            # From here on no executor can commit an end of it.
+            if not run.recorded:
+                self.admission.record(run)
+            token = next(self._tokens)
+            self._stopping[token] = run
+            self.turn.write(run.record(reason=str(run.stop_error(state))), token=token)
+        else:
+            run.stop_is_sure = True  # its client takes no other end any more
+        self.placing.stop(run, state)
+        kill_at = self.turn.now + run.options.grace_period
+        self.alarms.set(Alarm(Due.KILL, run.run_id), kill_at)
+        self._stopped_there(run)
+
+    def stopping(self, token: int, outcome: object) -> bool:
+        """A write has ended. Returns whether it said that a run is to be stopped."""
+        run = self._stopping.pop(token, None)
+        if run is None:
+            return False
+        # If it has ended before, an executor's word of it is on its way here.
+        run.stop_is_sure = isinstance(outcome, list) and bool(outcome[0])
+        if run.run_id in self.runs and run.told is RunState.CANCELLING:
+            self.closing.tell_watchers(run, run.told)
+        return True
+
+    def _stopped_there(self, run: Run) -> None:
+        """If no executor holds a share any more, a CANCELLING run has ended."""
+        if run.stopping is not None and not self.placing.holders(run):
+            self.closing.conclude(run, run.stopping, run.stop_error(run.stopping))
+
+    def _kill(self, run: Run) -> None:
+        """The grace period is over."""
+        self.placing.replace(run)
+        self.alarms.set(Alarm(Due.KILL, run.run_id), self.turn.now + KILL_AGAIN)
+
+    # time
+
+    def ring(self) -> None:
+        """Do what is due."""
+        for alarm in self.alarms.take(self.turn.now):
+            run = self.runs[alarm.run_id]
+            match alarm.due:
+                case Due.LIMIT:
+                    self.stop(run, RunState.TIMED_OUT)
+                case Due.KILL:
+                    self._kill(run)
+                case Due.AGAIN:
+                    self.placing.admit(run, self.runs)
+                case Due.COMMIT:
+                    self.closing.again(run)
+        checks, now = self.placing.checks, self.turn.now
+        record_at = self.admission.acceptance.record_at
+        if record_at is not None and now >= record_at:
+            self.admission.record_late()
+        if self.placing.deadline is not None and now >= self.placing.deadline:
+            self.placing.take_back()
+        if checks.deadline is not None and now >= checks.deadline:
+            self.turn.commands += checks.questions(self.runs.values(), now)
+            self.turn.commands += checks.reminders(self.members.all(), self.runs, now)
+
+    def standing(self, executor: Executor, answer: Standing) -> None:
+        """An executor was asked after a run: one that stands still starts again."""
+        run = self.runs.get(answer.run_id)
+        if run is None or not self.placing.checks.is_lost(executor.name, answer):
+            return
+        if run.state is RunState.CANCELLING:
+            self.placing.stop(run, run.stopping or run.state)
+        elif run.state is RunState.RUNNING:
+            run.returned += 1
+            self.start_again(run, "a message of it was lost")
+
+    def validate(self) -> None:
+        """Check the invariants; raises AssertionError if one does not hold."""
+        self.placing.validate(self.runs)
+        for run_id, run in self.runs.items():
+            assert run_id == run.run_id
+            under_way = run.state in (RunState.RUNNING, RunState.CANCELLING)
+            assert bool(run.placed_on) == under_way
+            assert (run.state is RunState.CANCELLING) <= (run.stopping is not None)
+            assert run.state is not RunState.CANCELLING or self.placing.holders(run)
+            if run.state is RunState.RUNNING:
+                present = [self.members.find(e.name) is e for e in run.placed_on]
+                assert all(present[n] or not e.shares for n, e in enumerate(run.placed_on))
+        pending = [run for run in self.runs.values() if run.state is RunState.PENDING]
+        resting = [run for run in pending if Alarm(Due.AGAIN, run.run_id) in self.alarms]
+        assert len(self.placing.queues) == len(pending) - len(resting)
+        assert len(self.closing.endings) == sum(run.state in ENDED for run in self.runs.values())

@@ -1,0 +1,45 @@
+"""Runs seeds until one fails: ``python -m tests.simulation --seeds 100000 --events 500``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from cloudburst.config import usable_cores
+
+from .sweep import sweep
+
+TRACE = 1_000_000
+
+
+def main() -> int:
+    """Run what the command line says. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument("--seeds", type=int, default=1000, help="how many seeds")
+    parser.add_argument("--events", type=int, default=200, help="events until all troubles end")
+    parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes to use")
+    parser.add_argument("--trace", action="store_true", help="the whole trace of a failure")
+    parser.add_argument("--all", action="store_true", help="go on after a failure")
+    options = parser.parse_args()
+    seeds = range(options.seed, options.seed + options.seeds)
+    keep = TRACE if options.trace else 60
+    began, done, events, failed = time.perf_counter(), 0, 0, 0
+    for swept in sweep(seeds, options.events, jobs=min(options.jobs, len(seeds)), keep=keep):
+        done, events, failed = (
+            done + swept.seeds,
+            events + swept.events,
+            failed + len(swept.failures),
+        )
+        for text in swept.failures.values():
+            print(text if not options.all else "\n".join(text.splitlines()[-2:]), flush=True)
+        if failed and not options.all:
+            break
+    seconds = time.perf_counter() - began
+    print(f"{done} seeds, {failed} failed, {events} events in {seconds:.0f} s")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""Deliberate bugs, to see that the simulator finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cloudburst.core.messages import RunState
+from cloudburst.executor.state import ExecutorState
+from cloudburst.kvs.base import Commit, CommitRun
+from cloudburst.kvs.memory import MemoryStore
+from cloudburst.scheduler.acceptance import Acceptance
+from cloudburst.scheduler.admission import Admission
+from cloudburst.scheduler.checks import Checks
+from cloudburst.scheduler.closing import Closing
+from cloudburst.scheduler.endings import Endings, ending_of
+from cloudburst.scheduler.lifecycle import Lifecycle
+from cloudburst.scheduler.membership import Membership
+from cloudburst.scheduler.placing import Placing
+from cloudburst.scheduler.run import Run
+
+Mutation = Callable[[pytest.MonkeyPatch], None]
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+def deaths_change_nothing(patch: pytest.MonkeyPatch) -> None:
+    """A run is not started again when an executor with a share of it dies."""
+    patch.setattr(Lifecycle, "start_again", _nothing)
+
+
+def epochs_do_not_rise(patch: pytest.MonkeyPatch) -> None:
+    """A run is started again under the epoch that it had."""
+    take_back = Lifecycle._take_back
+
+    def same_epoch(life: Lifecycle, run: Run, reason: str) -> None:
+        take_back(life, run, reason)
+        run.epoch -= 1
+
+    patch.setattr(Lifecycle, "_take_back", same_epoch)
+
+
+def the_last_commit_counts(patch: pytest.MonkeyPatch) -> None:
+    """A result is replaced by that of a later attempt."""
+    commit = MemoryStore._commit
+
+    def replacing(store: MemoryStore, operation: CommitRun) -> Commit:
+        verdict = commit(store, operation)
+        if verdict is Commit.ENDED:
+            store._entries.pop(f"cb:run:{{{operation.run_id}}}", None)
+            verdict = commit(store, operation)
+        return verdict
+
+    patch.setattr(MemoryStore, "_commit", replacing)
+
+
+def cancelled_runs_may_succeed(patch: pytest.MonkeyPatch) -> None:
+    """A run that is being cancelled ends as whatever comes first."""
+    commit = MemoryStore._commit
+
+    def lenient(store: MemoryStore, operation: CommitRun) -> Commit:
+        record = store._read(f"cb:run:{{{operation.run_id}}}", dict)
+        if record.get("state") == b"CANCELLING":
+            record["state"] = b"RUNNING"
+        return commit(store, operation)
+
+    patch.setattr(MemoryStore, "_commit", lenient)
+
+
+def accepted_before_it_is_recorded(patch: pytest.MonkeyPatch) -> None:
+    """A client hears that its call is safe when the record has only been sent."""
+    writing = Acceptance.writing
+
+    def early(acceptance: Acceptance, token: int, client: str, run_id: str) -> None:
+        writing(acceptance, token, client, run_id)
+        acceptance._written[client].append(run_id)
+        acceptance.deadline = acceptance.deadline or 0.0
+
+    patch.setattr(Acceptance, "writing", early)
+
+
+def never_recorded(patch: pytest.MonkeyPatch) -> None:
+    """Calls are not recorded, so that no later scheduler knows of them."""
+
+    def forgetful(admission: Admission, run: Run) -> None:
+        run.recorded = True
+        admission.acceptance._written[run.client].append(run.run_id)
+        admission.acceptance.deadline = 0.0
+
+    patch.setattr(Admission, "record", forgetful)
+
+
+def told_before_it_is_committed(patch: pytest.MonkeyPatch) -> None:
+    """A client is told of an end that the scheduler brought about, before the KVS has it."""
+    conclude = Closing.conclude
+
+    def hasty(closing: Closing, run: Run, state: RunState, error: Any) -> None:
+        closing._turn.send(run.client, ending_of(run, error).result())
+        conclude(closing, run, state, error)
+
+    patch.setattr(Closing, "conclude", hasty)
+
+
+def nobody_asks_after_runs(patch: pytest.MonkeyPatch) -> None:
+    """A run of which a message was lost stands still for ever."""
+    patch.setattr(Checks, "questions", lambda *_: iter(()))
+
+
+def nobody_is_reminded(patch: pytest.MonkeyPatch) -> None:
+    """An executor that has not heard that a run is over holds it for ever."""
+    patch.setattr(Checks, "reminders", lambda *_: iter(()))
+
+
+def what_is_held_is_not_said(patch: pytest.MonkeyPatch) -> None:
+    """A restarted scheduler does not hear what executors hold."""
+    patch.setattr(ExecutorState, "holds", lambda _: ())
+
+
+def nothing_is_stopped(patch: pytest.MonkeyPatch) -> None:
+    """Executors are not told that a run is over."""
+    patch.setattr(Placing, "stop_there", _nothing)
+
+
+def ends_are_not_written_again(patch: pytest.MonkeyPatch) -> None:
+    """What the KVS refused is not tried again."""
+    written = Endings.written
+
+    def careless(endings: Endings, token: int, outcome: object) -> Any:
+        done = written(endings, token, outcome)
+        return (done[0], Commit.ENDED) if done and done[1] is None else done
+
+    patch.setattr(Endings, "written", careless)
+
+
+def dead_hosts_are_kept(patch: pytest.MonkeyPatch) -> None:
+    """A host that has fallen silent is counted on."""
+    patch.setattr(Membership, "silent", lambda *_: [])
+
+
+def given_up_executors_come_back(patch: pytest.MonkeyPatch) -> None:
+    """An executor whose runs others have got goes on with them."""
+    remove = Membership.remove
+
+    def lenient(members: Membership, name: str, *, dead: bool) -> Any:
+        executor = remove(members, name, dead=dead)
+        members.fenced.pop(name, None)
+        return executor
+
+    patch.setattr(Membership, "remove", lenient)
+
+
+def retries_are_not_counted(patch: pytest.MonkeyPatch) -> None:
+    """A run that raises is tried again for ever."""
+    patch.setattr("cloudburst.core.options.RunOptions.retries_exceptions", 10**6)
+
+
+MUTATIONS: dict[str, Mutation] = {
+    mutation.__name__: mutation
+    for mutation in (
+        deaths_change_nothing,
+        epochs_do_not_rise,
+        the_last_commit_counts,
+        cancelled_runs_may_succeed,
+        accepted_before_it_is_recorded,
+        never_recorded,
+        told_before_it_is_committed,
+        nobody_asks_after_runs,
+        nobody_is_reminded,
+        what_is_held_is_not_said,
+        nothing_is_stopped,
+        ends_are_not_written_again,
+        dead_hosts_are_kept,
+        given_up_executors_come_back,
+        retries_are_not_counted,
+    )
+}

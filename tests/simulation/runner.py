@@ -1,0 +1,212 @@
+"""Runs modelled functions, as `cloudburst.executor.runner` runs users' functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cloudburst.core.messages import Frames
+from cloudburst.errors import CloudburstError, KeyNotFound, RunError
+from cloudburst.executor.doorbell import LONGEST_PAUSE as LONGEST_KNOCK
+from cloudburst.executor.doorbell import Doorbell
+from cloudburst.executor.events import Done, Input, Local, Work
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import Get
+from cloudburst.serialization import pack_cluster_failure
+
+from .functions import (
+    RAISED,
+    Argument,
+    Behaviour,
+    Function,
+    Outcome,
+    applied,
+    outcome_of,
+    packed,
+)
+from .ground import Ground
+from .process import Program, Wait
+
+if TYPE_CHECKING:
+    from .executor import ExecutorProcess
+
+SHORT = 0.001
+LONGEST_PAUSE = 0.1
+
+
+class _Failed(Exception):
+    """A step cannot run, or raised."""
+
+    def __init__(self, frames: Frames, reason: str) -> None:
+        super().__init__(reason)
+        self.frames = frames
+
+
+class Bell(Doorbell):
+    """A doorbell in virtual time, without threads.
+
+    Args:
+        look: see `Doorbell`.
+        knock_later: has `answer` called after so many seconds.
+    """
+
+    def __init__(self, look: Callable[[], bool], knock_later: Callable[[float], None]) -> None:
+        super().__init__(look)
+        self._later = knock_later
+
+    def answer(self) -> None:
+        """The signal has come."""
+        self._knock(0, None)
+
+    def _knock_again(self) -> None:
+        pause, self._pause = self._pause, min(2 * self._pause, LONGEST_KNOCK)
+        self._later(pause)
+
+
+class Runner:
+    """Runs segments on an executor.
+
+    Args:
+        ground: the world.
+        process: the executor.
+        bell: interrupts what runs.
+        end: ends the process, for a reason.
+    """
+
+    def __init__(
+        self, ground: Ground, process: ExecutorProcess, bell: Bell, end: Callable[[str], None]
+    ) -> None:
+        self._ground = ground
+        self._process = process
+        self._bell = bell
+        self._end = end
+        self._runs = False  # user code
+        self._is_deaf = False
+        self._knocked = False
+
+    def knock(self) -> None:
+        """A signal has come: user code is interrupted where it waits, other code goes on."""
+        if self._runs:
+            self._knocked = True
+            self._process.wake()
+        else:
+            self._bell.answer()
+
+    def run(self, work: Work) -> Program[Done]:
+        """Run a segment, however it ends."""
+        begin = self._ground.clock.now
+        attempt = self._ground.witness.begins(work)
+        failed, reason = True, ""
+        value: Input
+        try:
+            try:
+                self._bell.open()
+                self._runs = True
+                value = yield from self._segment(work, attempt)
+            finally:
+                self._runs = self._knocked = self._is_deaf = False
+                self._bell.shut()
+            failed = False
+        except _Failed as error:
+            value, reason = error.frames, str(error)
+        except CloudburstError as error:
+            value, reason = pack_cluster_failure(error), str(error)
+        return Done(work, value, failed, self._ground.clock.now - begin, reason)
+
+    def sleep(self, seconds: float) -> Program[None]:
+        """Let time pass, in user code and elsewhere.
+
+        Raises:
+            InvocationCancelledError, InvocationTimedOutError: it is user code, and is to end.
+        """
+        clock = self._ground.clock
+        end = clock.now + seconds
+        while True:
+            yield Wait(max(0.0, end - clock.now), messages=False)
+            if self._knocked and not self._is_deaf:
+                self._knocked = False
+                self._bell.answer()
+            if clock.now >= end:
+                return
+
+    def _segment(self, work: Work, attempt: str) -> Program[Input]:
+        plan = work.route.plan
+        values = [_text_of(value) for value in work.inputs]
+        for number in plan.segments[work.segment].steps:
+            step = plan.steps[number]
+            own = []
+            for argument in work.arguments:
+                if argument.step == number:
+                    given = Argument.of(argument.frames)
+                    patience = work.route.context.patience
+                    own.append((yield from self._resolved(given, patience, attempt)))
+            function = self._ground.functions[step.function]
+            yield from self._call(work.run_id, step.name, function, attempt)
+            values = [applied(step.name, step.version, own + values)]
+        frames = packed(Outcome("", values[0]), attempt)
+        return Local(frames) if work.segment in work.route.keep_local else frames
+
+    def _call(self, run_id: str, step: str, function: Function, attempt: str) -> Program[None]:
+        before = self._ground.witness.behaves(run_id, step)
+        seconds = function.seconds * (0.5 + self._ground.dice.random())
+        match function.behaviour:
+            case Behaviour.KILLS:
+                yield from self._die(seconds)
+            case Behaviour.KILLS_ONCE if not before:
+                yield from self._die(seconds)
+            case Behaviour.STUBBORN:
+                yield from self._ignore(seconds)
+            case Behaviour.NATIVE:
+                self._is_deaf = True
+                yield from self.sleep(seconds)
+                self._is_deaf = False
+            case _:
+                yield from self.sleep(seconds)
+        raises = function.behaviour is Behaviour.RAISES
+        if raises or (function.behaviour is Behaviour.RAISES_ONCE and not before):
+            self._ground.witness.facts(run_id).raised += 1
+            raise _Failed(packed(Outcome(RAISED, step), attempt), f"step {step!r} raised")
+
+    def _ignore(self, seconds: float) -> Program[None]:
+        end = self._ground.clock.now + seconds
+        while self._ground.clock.now < end:
+            try:
+                yield from self.sleep(end - self._ground.clock.now)
+            except RunError as error:
+                self._ground.trace.note(self._process.name, f"user code ignores: {error}")
+
+    def _die(self, seconds: float) -> Program[None]:
+        yield from self.sleep(seconds)
+        self._end("killed by SIGSEGV")
+        yield Wait(None, messages=False)
+
+    def _resolved(self, given: Argument, patience: float, attempt: str) -> Program[str]:
+        if not given.is_reference:
+            return given.text
+        clock, pause = self._ground.clock, 0.001
+        deadline = clock.now + patience
+        while True:
+            (blob,) = yield from self._process.execute([Get(keys.object_key(given.text))])
+            if isinstance(blob, bytes):
+                outcome = outcome_of([blob])
+                if outcome.error:
+                    raise _Failed(packed(outcome, attempt), f"run {given.text} failed")
+                return outcome.text
+            if clock.now >= deadline:
+                raise KeyNotFound(f"nothing was stored under {given.text!r}")
+            yield from self.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def is_short(ground: Ground, work: Work) -> bool:
+    """Whether a segment is expected to take next to no time."""
+    if any(Argument.of(argument.frames).is_reference for argument in work.arguments):
+        return False
+    steps = [
+        work.route.plan.steps[number] for number in work.route.plan.segments[work.segment].steps
+    ]
+    return sum(ground.functions[step.function].seconds for step in steps) < SHORT
+
+
+def _text_of(value: Input) -> str:
+    return outcome_of(value.value if isinstance(value, Local) else value).text

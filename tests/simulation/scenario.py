@@ -1,0 +1,248 @@
+"""What a world is to live through: what there is to call, who calls it, and what goes wrong."""
+
+from __future__ import annotations
+
+import enum
+import random
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeAlias
+
+from cloudburst.core.dag import Dag, Step
+from cloudburst.core.options import RunOptions
+
+from .functions import Behaviour, Function
+
+SECONDS = (20e-6, 100e-6, 1e-3, 5e-3, 0.05, 0.3, 1.5)
+STRANGE = tuple(behaviour for behaviour in Behaviour if behaviour is not Behaviour.PLAIN)
+
+
+class Trouble(enum.Enum):
+    """What may go wrong."""
+
+    EXECUTOR_DIES = enum.auto()
+    ZYGOTE_DIES = enum.auto()
+    HOST_DIES = enum.auto()
+    HOST_STOPS = enum.auto()
+    MACHINE_STOPS = enum.auto()
+    HOST_DRAINS = enum.auto()
+    SCHEDULER_DIES = enum.auto()
+    SCHEDULER_STOPS = enum.auto()
+    CLIENT_DIES = enum.auto()
+    STORE_DOWN = enum.auto()
+    STORE_FORGETFUL = enum.auto()
+    CUT = enum.auto()
+    CUT_ONE_WAY = enum.auto()
+    CONNECTIONS_BREAK = enum.auto()
+    STORM = enum.auto()
+
+
+_AMIDST = (
+    *[Trouble.EXECUTOR_DIES] * 8,
+    Trouble.SCHEDULER_DIES,
+    Trouble.HOST_DIES,
+    Trouble.CONNECTIONS_BREAK,
+)
+
+
+class Fault(NamedTuple):
+    """Something goes wrong for some seconds; ``pick`` says with what."""
+
+    trouble: Trouble
+    pick: int
+    seconds: float
+
+
+class Invoke(NamedTuple):
+    """A client calls something.
+
+    ``arguments`` are (pick of a step, pick of an earlier run or -1 for a plain value).
+    """
+
+    client: int
+    target: int
+    arguments: tuple[tuple[int, int], ...]
+    store: bool
+    options: RunOptions
+    patience: float
+
+
+class Stop(NamedTuple):
+    """A client cancels a run."""
+
+    client: int
+    run: int
+
+
+class Join(NamedTuple):
+    """A client waits for a run that another has called."""
+
+    client: int
+    run: int
+
+
+class Renew(NamedTuple):
+    """A function gets new code."""
+
+    function: int
+
+
+class Remove(NamedTuple):
+    """A DAG is deleted."""
+
+    dag: int
+
+
+Action: TypeAlias = Fault | Invoke | Stop | Join | Renew | Remove
+
+
+class Moment(NamedTuple):
+    """After so many events, this happens."""
+
+    events: int
+    action: Action
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything that makes a world, besides what is left to its dice.
+
+    Attributes:
+        seed: of the dice.
+        events: how many there are before all troubles end.
+        harsh: which network it has.
+        latency: seconds that a message takes on the average.
+        slow: how many of them take 200 times as long: a retransmission, a full queue.
+        hosts: how many executors each host runs.
+        clients: of each, whether executors can reach it.
+    """
+
+    seed: int
+    events: int
+    harsh: bool
+    latency: float
+    slow: float
+    hosts: tuple[int, ...]
+    clients: tuple[bool, ...]
+    functions: tuple[Function, ...]
+    dags: tuple[Dag, ...]
+    moments: tuple[Moment, ...] = field(default=())
+
+    def with_moments(self, moments: tuple[Moment, ...]) -> Scenario:
+        """The same world, in which other things happen."""
+        return replace(self, moments=moments)
+
+    @classmethod
+    def of_seed(cls, seed: int, events: int) -> Scenario:
+        """The scenario of a seed."""
+        dice = random.Random(f"{seed} scenario")
+        if seed % 4 == 0:
+            return cls._of_joins(seed, events, dice)
+        functions = _functions(dice)
+        dags = tuple(_dag(dice, f"d{number}", functions) for number in range(dice.randint(1, 3)))
+        return cls(
+            seed=seed,
+            events=events,
+            harsh=dice.random() < 0.5,
+            latency=dice.choice((0.0001, 0.001, 0.01, 0.05)),
+            slow=0.01,
+            hosts=tuple(dice.randint(1, 3) for _ in range(dice.randint(1, 3))),
+            clients=tuple(dice.random() < 0.7 for _ in range(dice.randint(1, 3))),
+            functions=functions,
+            dags=dags,
+            moments=_moments(dice, events, tuple(Trouble)),
+        )
+
+    @classmethod
+    def _of_joins(cls, seed: int, events: int, dice: random.Random) -> Scenario:
+        """Branches that meet, on many executors that die while values are under way."""
+        functions = (
+            Function("f0", Behaviour.PLAIN, dice.choice((0.005, 0.02)), is_class=False),
+            Function("f1", Behaviour.PLAIN, dice.choice((0.02, 0.1)), is_class=False),
+        )
+        width = dice.randint(2, 4)
+        sources = tuple(Step(f"s{number}", dice.choice(("f0", "f1"))) for number in range(width))
+        edges = tuple((source.name, "end") for source in sources)
+        return cls(
+            seed=seed,
+            events=events,
+            harsh=dice.random() < 0.8,
+            latency=0.003,
+            slow=0.1,
+            hosts=dice.choice(((2,), (1, 1), (3, 2))),
+            clients=(True,),
+            functions=functions,
+            dags=(Dag("d0", (*sources, Step("end", "f0")), edges),),
+            moments=_ordered(
+                events,
+                dice,
+                [
+                    *(_invoke(dice)._replace(target=2) for _ in range(max(2, events // 8))),
+                    *(_fault(dice, _AMIDST) for _ in range(max(3, events // 12))),
+                ],
+            ),
+        )
+
+
+def _functions(dice: random.Random) -> tuple[Function, ...]:
+    strangeness = dice.choice((0.0, 0.1, 0.3))
+    functions = []
+    for number in range(dice.randint(2, 5)):
+        behaviour = dice.choice(STRANGE) if dice.random() < strangeness else Behaviour.PLAIN
+        is_class = dice.random() < 0.2
+        functions.append(Function(f"f{number}", behaviour, dice.choice(SECONDS), is_class))
+    return tuple(functions)
+
+
+def _dag(dice: random.Random, name: str, functions: tuple[Function, ...]) -> Dag:
+    """One to six steps; every step but the last leads to a later one."""
+    count = dice.randint(1, 6)
+    steps = tuple(Step(f"s{number}", dice.choice(functions).name) for number in range(count))
+    edges = dict[tuple[str, str], None]()
+    for source in range(count - 1):
+        for _ in range(dice.choice((1, 1, 1, 2))):
+            edges[f"s{source}", f"s{dice.randint(source + 1, count - 1)}"] = None
+    return Dag(name, steps, tuple(edges))
+
+
+def _moments(dice: random.Random, events: int, troubles: tuple[Trouble, ...]) -> tuple[Moment, ...]:
+    actions: list[Action] = [
+        _invoke(dice) for _ in range(max(2, events // dice.choice((8, 15, 30))))
+    ]
+    actions += [_fault(dice, troubles) for _ in range(dice.choice((0, 1, 3, max(3, events // 40))))]
+    actions += [Stop(dice.randrange(9), dice.randrange(99)) for _ in range(dice.choice((0, 1, 3)))]
+    actions += [Join(dice.randrange(9), dice.randrange(99)) for _ in range(dice.choice((0, 0, 2)))]
+    if dice.random() < 0.2:
+        actions.append(Renew(dice.randrange(9)))
+    if dice.random() < 0.1:
+        actions.append(Remove(dice.randrange(9)))
+    return _ordered(events, dice, actions)
+
+
+def _ordered(events: int, dice: random.Random, actions: list[Action]) -> tuple[Moment, ...]:
+    moments = [Moment(dice.randrange(events), action) for action in actions]
+    return tuple(sorted(moments, key=lambda moment: moment.events))
+
+
+def _invoke(dice: random.Random) -> Invoke:
+    said = RunOptions(
+        timeout=dice.choice((0.05, 0.5, 2.0)) if dice.random() < 0.15 else -1.0,
+        max_retries=dice.randint(0, 3) if dice.random() < 0.3 else -1,
+        grace_period=dice.choice((0.0, 0.1, 0.5)) if dice.random() < 0.8 else -1.0,
+    )
+    arguments = tuple(
+        (dice.randrange(9), dice.randrange(99) if dice.random() < 0.2 else -1)
+        for _ in range(dice.choice((0, 1, 1, 3)))
+    )
+    return Invoke(
+        client=dice.randrange(9),
+        target=dice.randrange(99),
+        arguments=arguments,
+        store=dice.random() < 0.75,
+        options=said,
+        patience=dice.choice((2.0, 10.0)),
+    )
+
+
+def _fault(dice: random.Random, troubles: tuple[Trouble, ...]) -> Fault:
+    seconds = dice.choice((0.01, 0.1, 0.5, 2.0, 4.0, 8.0)) * (0.5 + dice.random())
+    return Fault(dice.choice(troubles), dice.randrange(99), seconds)

@@ -1,0 +1,80 @@
+"""What users say of time and tries: what was said counts, and nonsense is refused at once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from cloudburst.core.options import (
+    GIVEN_UP_AFTER,
+    LONGEST,
+    NOTHING_SAID,
+    RunOptions,
+    check_wait,
+    make_options,
+)
+from cloudburst.errors import UsageError
+
+NO_NUMBERS = ["1", "x", b"1", [], {}, (), object, True, math.nan]
+SECONDS = ["timeout", "grace_period", "result_ttl"]
+
+
+def test_nothing_said_is_nothing() -> None:
+    assert make_options() == NOTHING_SAID
+    assert make_options(timeout=None, max_retries=None, result_ttl=None) == NOTHING_SAID
+
+
+def test_what_was_said_is_kept() -> None:
+    said = make_options(timeout=1, max_retries=2, grace_period=0.5, result_ttl=0)
+
+    assert said == RunOptions(timeout=1.0, max_retries=2, grace_period=0.5, result_ttl=0.0)
+
+
+@pytest.mark.parametrize("name", SECONDS)
+@pytest.mark.parametrize("value", [*NO_NUMBERS, -1, -0.1, math.inf, LONGEST * 2, 10**400], ids=repr)
+def test_seconds_are_numbers_within_reason(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"{name} is a number of seconds"):
+        make_options(**{name: value})  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS, 1.5, -1, math.inf, 10**400], ids=repr)
+def test_tries_are_whole_numbers(value: Any) -> None:
+    with pytest.raises(UsageError, match="max_retries is a number of attempts"):
+        make_options(max_retries=value)
+
+
+def test_other_options_are_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="no option priority, retries; there are grace_period, "):
+        make_options(retries=1, priority=2)  # type: ignore[call-arg]
+
+
+def test_the_call_has_the_last_word_and_only_where_it_says_something() -> None:
+    registered = make_options(timeout=10, max_retries=2)
+    call = make_options(timeout=0, result_ttl=5)
+
+    assert call.over(registered) == RunOptions(timeout=0.0, max_retries=2, result_ttl=5.0)
+    assert NOTHING_SAID.over(registered) == registered
+
+
+@pytest.mark.parametrize(
+    ("said", "exceptions", "deaths"),
+    [(None, 0, GIVEN_UP_AFTER), (0, 0, 1), (1, 1, 2), (100, 100, GIVEN_UP_AFTER)],
+)
+def test_tries_bound_both_kinds_of_failures(said: int | None, exceptions: int, deaths: int) -> None:
+    options = make_options(max_retries=said)
+
+    assert (options.retries_exceptions, options.deaths_allowed) == (exceptions, deaths)
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS, None], ids=repr)
+def test_waiting_takes_a_number(value: Any) -> None:
+    with pytest.raises(UsageError, match="timeout is a number of seconds, not"):
+        check_wait("timeout", value)
+
+
+def test_waiting_may_take_any_number() -> None:
+    assert check_wait("timeout", 2) == 2.0
+    assert check_wait("timeout", -5) == check_wait("timeout", -math.inf) == 0.0
+    assert check_wait("timeout", math.inf) == check_wait("timeout", 10**400) == LONGEST
