@@ -133,11 +133,8 @@ class SchedulerState:
                 self._executor_ready(message, now)
             case Heartbeat(host=host) if host == sender:
                 self._heartbeat(sender, message, now)
-            case ExecutorDied(host=host, executor=name) if host == sender:
-                if self.members.find(name) is None and name not in self.members.gone:
-                    self.life.blame(message.running)
-                blamed = message.running or None
-                self._executors_gone([name], message.reason, dead=True, blamed=blamed)
+            case ExecutorDied(host=host) if host == sender:
+                self._executor_died(message)
             case Draining(host=host) if host == sender:
                 self._drain(host)
             case GetStatus(request=request):
@@ -229,6 +226,12 @@ class SchedulerState:
         self._executors_gone(missing, "its host no longer has it", dead=False)
         # In any case an answer: the host counts on hearing from somebody.
         self.turn.send(sender, Fence(self.members.to_replace(message.executors)))
+
+    def _executor_died(self, message: ExecutorDied) -> None:
+        name, running = message.executor, message.running
+        if self.members.find(name) is None and name not in self.members.gone:
+            self.life.blame(running)
+        self._executors_gone([name], message.reason, dead=True, blamed=running or None)
 
     def _executors_gone(
         self, names: Collection[str], reason: str, *, dead: bool, blamed: str | None = None

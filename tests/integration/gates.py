@@ -38,6 +38,16 @@ class Gate:
         os.close(self._end)
         self._end = -1
 
+    def stay_open(self) -> None:
+        """Let go who stands here, and who comes later, too."""
+        passage = Path(f"{self.path}.open")
+        passage.touch()
+        end = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
+        passage.replace(self.path)
+        os.close(end)
+        if self._end >= 0:
+            self.close()
+
     def remove(self) -> None:
         """Let go who stands here, and let nobody else wait."""
         if self._end < 0:

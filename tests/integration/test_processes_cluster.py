@@ -270,7 +270,7 @@ def test_a_cluster_of_which_nobody_is_left_is_cleared_by_its_owner(run_dir: Path
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"executors": 0}, "at least one executor, not 0"),
+        ({"executors": 0}, "has 1 to 10,000 executors, not 0"),
         ({"kvs_url": "unix://x", "data_dir": "/y"}, "keeps its data itself, not in /y"),
         ({"appendfsync": "daily"}, "one of always, everysec, no, not 'daily'"),
     ],
