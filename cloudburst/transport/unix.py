@@ -8,12 +8,13 @@ from __future__ import annotations
 import errno
 import itertools
 import logging
+import signal
 import socket
 import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 from cloudburst.core.messages import Buffer, Frames
@@ -152,6 +153,11 @@ class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
             self._take(stream, came)
             self._drop(stream)
             return False
+        except BaseException:
+            if self._peers.get(stream.peer) is not stream:
+                # What it says next would be taken for its name, and before what it said earlier.
+                self._drop(stream)
+            raise
         return more
 
     def _take(self, stream: Stream, came: list[list[Buffer]]) -> None:
@@ -186,7 +192,8 @@ class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
         """Accept whoever waits. Returns why the process can have no more connections."""
         while True:
             try:
-                connection, _ = self._listener.accept()
+                with _undisturbed():
+                    self._accept_one()
             except BlockingIOError:
                 return None
             except ConnectionAbortedError:
@@ -195,18 +202,22 @@ class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
                 if error.errno in _NO_MORE:
                     return error
                 raise
-            stream = Stream(connection, self._overflow)
-            self._streams[stream.fd] = stream
-            if self.watch is not None:
-                self.watch.add(stream.fd, self)
-            # What it has to say has often come with it.
-            self.ready.add(stream.fd)
+
+    def _accept_one(self) -> None:
+        connection, _ = self._listener.accept()
+        stream = Stream(connection, self._overflow)
+        self._streams[stream.fd] = stream
+        if self.watch is not None:
+            self.watch.add(stream.fd, self)
+        # What it has to say has often come with it.
+        self.ready.add(stream.fd)
 
     def _drop(self, stream: Stream) -> None:
-        del self._streams[stream.fd]
+        # Last from the streams: interrupted before that, it is found to be lost once more.
         if self._peers.get(stream.peer) is stream:
             del self._peers[stream.peer]
         self._forget(stream)
+        self._streams.pop(stream.fd, None)
 
 
 class UnixOutlet(_UnixSource[list[Buffer]], Outlet):
@@ -270,7 +281,11 @@ class UnixOutlet(_UnixSource[list[Buffer]], Outlet):
         """Connect, if there is somebody to connect to."""
         if self._stream is None and not self.closed:
             self._connect()
-        return self._stream is not None
+        stream = self._stream
+        if stream is not None and self.watch is not None:
+            self.watch.add(stream.fd, self)
+            self.watch.restless.discard(self)
+        return stream is not None
 
     def close(self) -> None:
         """See `Outlet.close`. What is queued for a peer that is not there is dropped."""
@@ -309,12 +324,11 @@ class UnixOutlet(_UnixSource[list[Buffer]], Outlet):
         except OSError as error:
             self._backlog_is_full = isinstance(error, BlockingIOError)
             return
-        stream = self._stream = Stream(connection, self._overflow)
-        if self.watch is not None:
-            self.watch.add(stream.fd, self)
-            self.watch.restless.discard(self)
+        stream = Stream(connection, self._overflow)
         try:
             stream.send([self._identity], Memory.OURS)
+            # Not before: the peer would take the first message for the identity.
+            self._stream = stream
             while self._queue:
                 stream.send(self._queue[0], Memory.OURS)
                 self._queue.popleft()
@@ -330,6 +344,20 @@ class UnixOutlet(_UnixSource[list[Buffer]], Outlet):
         if self.watch is not None:
             self.watch.restless.add(self)
         self._forget(stream)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No signal handler runs meanwhile.
+
+    One that raised out of `socket.accept` could leave a connection that is open, belongs to
+    nobody, and whose other end waits for ever.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _connected(path: str) -> socket.socket:
