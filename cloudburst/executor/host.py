@@ -26,7 +26,7 @@ from cloudburst.core.messages import (
     Replace,
 )
 from cloudburst.core.wire import decode, encode
-from cloudburst.errors import ProtocolError
+from cloudburst.errors import ClusterError, ProtocolError
 from cloudburst.executor.board import Board
 from cloudburst.executor.lease import TERM, Lease, clock
 from cloudburst.executor.pool import Pool
@@ -234,6 +234,19 @@ class Host:
                 _log.warning("a host is not sent a %s", type(message).__name__)
 
 
+def _check_bind(config: HostConfig, context: Context) -> None:
+    """Rather here, once, than in every executor, again and again."""
+    if config.bind.startswith("ipc://"):
+        return
+    try:
+        context.bind(f"{config.bind}:*").close()
+    except OSError as error:
+        raise ClusterError(
+            f"executors cannot be bound at {config.bind}: {error}; it is tcp:// and an address of "
+            "this machine, with [brackets] if it is IPv6"
+        ) from error
+
+
 def main(config: HostConfig, life: Life) -> None:
     """Run a host until its parent ends or it is told to stop.
 
@@ -241,6 +254,7 @@ def main(config: HostConfig, life: Life) -> None:
         ClusterError: executors cannot be started at all.
     """
     context = Context()
+    _check_bind(config, context)
     host = Host(config, context, life)
     told = False
     try:

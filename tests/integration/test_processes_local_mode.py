@@ -209,6 +209,10 @@ def test_version() -> None:
         (["host", "--config", "{"], "the configuration is not JSON"),
         (["host", "--config", '{"colour": 1}'], "HostConfig has no colour"),
         (["scheduler", "--kvs", "redis://x", "--address", "ipc:///no/where"], "/no/where"),
+        (
+            "host --scheduler ipc:///x --kvs unix:///x --bind tcp://::1".split(),
+            "executors cannot be bound at tcp://::1",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_command_line_is_said(arguments: list[str], text: str) -> None:
