@@ -210,7 +210,7 @@ def test_version() -> None:
         (["host", "--config", '{"colour": 1}'], "HostConfig has no colour"),
         (["scheduler", "--kvs", "redis://x", "--address", "ipc:///no/where"], "/no/where"),
         (
-            "host --scheduler ipc:///x --kvs unix:///x --bind tcp://::1".split(),
+            ["host", "--scheduler", "ipc:///x", "--kvs", "unix:///x", "--bind", "tcp://::1"],
             "executors cannot be bound at tcp://::1",
         ),
     ],
