@@ -33,6 +33,9 @@ from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run, first_epoch
 from cloudburst.scheduler.turn import Turn
 
+REFUSED_TTL = 60.0
+"""Seconds that the record of a run is kept that was not accepted."""
+
 KILL_AGAIN = 1.0
 """Seconds after which a process that was to be killed, and may not have been, is again."""
 
@@ -86,6 +89,8 @@ class Lifecycle:
         if not isinstance(outcome, list):
             refused = Rejected(run.run_id, type(outcome).__name__, f"not accepted: {outcome}")
             self.turn.send(run.client, refused)
+            # It may have been written all the same, and only the answer was lost.
+            self.turn.write(run.record()._replace(ttl=REFUSED_TTL))
             self.closing.drop(run)
         elif outcome[1] is False and run.state is RunState.PENDING:
             # It was sent again by a client that had not heard of its end. (Of one that is under
@@ -277,7 +282,7 @@ class Lifecycle:
             return False
         # If it has ended before, an executor's word of it is on its way here.
         run.stop_is_sure = isinstance(outcome, list) and bool(outcome[0])
-        if run.run_id in self.runs and run.told is RunState.CANCELLING:
+        if run.run_id in self.runs and run.stop_is_sure:
             self.closing.tell_watchers(run, run.told)
         return True
 

@@ -145,10 +145,10 @@ class Run:
         )
 
     def record(self, *, call: bytes = b"", reason: str = "") -> RecordRun:
-        """What the KVS is to keep of it now."""
+        """What the KVS is to keep of it now: until it has ended, however long that takes."""
         sink = self.placed_on[-1].name if self.placed_on else ""
-        target, ttl = self.call.target, self.options.result_ttl
-        return RecordRun(self.run_id, self.state, self.epoch, target, sink, reason, call, ttl)
+        target = self.call.target
+        return RecordRun(self.run_id, self.state, self.epoch, target, sink, reason, call, ttl=0.0)
 
     def stop_error(self, state: RunState) -> CloudburstError:
         """What its client is told when it was stopped, to end in that state."""

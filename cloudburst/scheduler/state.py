@@ -183,8 +183,8 @@ class SchedulerState:
         run.watchers.add(client)
         self.life.stop(run, RunState.CANCELLED)
         # Otherwise it is told once it is sure, or how the run has ended.
-        if run_id in self.life.runs and run.told is RunState.CANCELLING:
-            self.turn.send(client, RunStatus(run_id, RunState.CANCELLING))
+        if run_id in self.life.runs and run.stop_is_sure:
+            self.turn.send(client, RunStatus(run_id, run.told))
 
     def _status(self, request: int) -> ClusterStatus:
         runs = self.life.runs.values()

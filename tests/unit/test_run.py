@@ -236,14 +236,15 @@ def test_the_record_says_how_the_run_stands() -> None:
     one.become(RunState.RUNNING)
 
     assert one.record(call=b"packed", reason="why") == RecordRun(
-        "r1", "RUNNING", 1, "d", "c", "why", b"packed", ttl=60.0
+        "r1", "RUNNING", 1, "d", "c", "why", b"packed", ttl=0.0
     )
 
 
-def test_the_record_and_the_result_live_as_long_as_the_call_asks() -> None:
+def test_the_result_lives_as_long_as_the_call_asks_and_an_open_record_longer() -> None:
+    """Of a run that has not ended, nothing may expire: who would start it again?"""
     one = run(options=RunOptions(result_ttl=5.0))
 
-    assert one.record().ttl == 5.0
+    assert one.record().ttl == 0.0
     assert unpack_context(one.context()).ttl == 5.0
 
 

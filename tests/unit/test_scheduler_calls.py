@@ -188,7 +188,7 @@ def test_a_record_holds_what_a_restarted_scheduler_needs(cluster: Cluster) -> No
     assert client == "client"
     assert call._replace(frames=[*call.frames]) == cluster.runs["r1"].call
     assert (record.state, record.epoch, record.target) == ("RUNNING", 1, "f")
-    assert (record.executor, record.ttl) == ("a", 60.0)
+    assert (record.executor, record.ttl) == ("a", 0.0)
 
 
 def test_a_run_that_waits_is_recorded_as_pending_and_later_as_running() -> None:
