@@ -353,8 +353,10 @@ def _undisturbed() -> Iterator[None]:
     One that raised out of `socket.accept` could leave a connection that is open, belongs to
     nobody, and whose other end waits for ever.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        # Within: a handler whose time has come runs at the end of the call, and may raise there.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

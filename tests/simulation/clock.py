@@ -12,6 +12,10 @@ from typing import TypeAlias
 Action: TypeAlias = Callable[[], None]
 
 
+TICK = 1e-9
+"""Seconds that pass at least: waiting for less than a float can tell would never end."""
+
+
 class Clock:
     """Carries out actions at their time, those of one time in the order in which they were set.
 
@@ -28,7 +32,8 @@ class Clock:
 
     def after(self, seconds: float, action: Action) -> None:
         """Carry out an action so many seconds from now."""
-        heapq.heappush(self._heap, (self.now + max(0.0, seconds), next(self._order), action))
+        when = self.now + max(TICK, seconds)
+        heapq.heappush(self._heap, (when, next(self._order), action))
 
     def step(self) -> None:
         """Move on to the next action, and carry it out."""
