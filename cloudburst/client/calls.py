@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import InvalidStateError
@@ -240,13 +241,18 @@ class Calls:
     def _tell(self, entry: _Entry, message: Cancel | Watch, otherwise: str) -> None:
         """Say something of a run, and wait until its end or state is known."""
         entry.state = None
-        self._link.send(message)
         until = time.monotonic() + self._timeout
-        if not self._link.wait(lambda: entry.future.is_settled() or entry.state is not None, until):
-            raise SchedulerUnavailable(
-                f"the scheduler has not answered for {self._timeout:g} seconds; run "
-                f"{entry.future.obj_id} {otherwise}"
-            )
+        while time.monotonic() < until:
+            # Again after a while: a scheduler that dies takes with it what it has not read.
+            self._link.send(message)
+            if self._link.wait(
+                lambda: entry.future.is_settled() or entry.state is not None, min(until, _soon())
+            ):
+                return
+        raise SchedulerUnavailable(
+            f"the scheduler has not answered for {self._timeout:g} seconds; run "
+            f"{entry.future.obj_id} {otherwise}"
+        )
 
     def flush(self, timeout: float) -> None:
         """Wait until every stored call is recorded in the KVS, or has ended.
@@ -331,7 +337,8 @@ class Calls:
         entry.asked_at = entry.asked_at or time.monotonic()
         self._link.send(Watch(entry.run_id))
         limit = entry.asked_at + self._timeout
-        until = limit if deadline is None else min(limit, deadline)
+        # Asked again after a while: a scheduler that dies takes the question with it.
+        until = min(limit, entry.ask_at, math.inf if deadline is None else deadline)
         if self._link.wait(lambda: entry.future.is_settled() or entry.state is not None, until):
             return True
         if time.monotonic() < limit:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from cloudburst.core.messages import Accepted, Call
+from cloudburst.core.ids import is_parked
+from cloudburst.core.messages import Accepted, Call, Rejected
 from cloudburst.core.options import GRACE, RunOptions
 from cloudburst.core.wire import pack_call
+from cloudburst.errors import CloudburstError
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import AddMember
+from cloudburst.kvs.base import AddMember, Delete
 from cloudburst.scheduler.acceptance import Acceptance
 from cloudburst.scheduler.alarms import Alarm, Alarms, Due
 from cloudburst.scheduler.placing import Placing
@@ -66,6 +68,13 @@ class Admission:
         self._placing.admit(run, self.runs)
         if call.store:
             self.acceptance.admitted(run, self._turn.now)
+
+    def reject(self, client: str, call: Call, error: CloudburstError) -> None:
+        """Refuse a call, and delete what it has put into the KVS."""
+        self._turn.send(client, Rejected(call.run_id, type(error).__name__, str(error)))
+        parked = [name for name in call.references if is_parked(name, call.run_id)]
+        if parked:
+            self._turn.write(*[Delete(keys.object_key(name)) for name in parked])
 
     def confirm(self, client: str, run: Run) -> None:
         """A client has sent a call again: it may not have heard that it was accepted."""

@@ -28,7 +28,6 @@ from cloudburst.core.messages import (
     Heartbeat,
     Hello,
     Knock,
-    Rejected,
     Relay,
     Result,
     RunState,
@@ -157,7 +156,7 @@ class SchedulerState:
             self.life.admission.call(client, call)
             self.life.hold_back(call.run_id)
         except CloudburstError as error:
-            self.turn.send(client, Rejected(call.run_id, type(error).__name__, str(error)))
+            self.life.admission.reject(client, call, error)
 
     def _restored(self, event: Restored) -> None:
         client, call, epoch, state, age = event

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -259,6 +260,24 @@ def test_the_first_answer_to_a_direct_call_that_was_sent_again_counts(
     client.push(again, "an echo")
     wait_until(client.has_heard_all, "the echo")
     assert future.get() == "r1"
+
+
+def test_a_question_that_died_with_a_scheduler_is_asked_again(
+    scheduler: Scheduler, client: Client
+) -> None:
+    """The first has been read by nobody: it was in the socket of a process that was killed."""
+    asked = itertools.count(1)
+    scheduler.script[Watch] = lambda watch: (
+        [RunStatus(watch.run_id, "RUNNING")] if next(asked) > 1 else []
+    )
+    future = client.calls.start(client.call("r1"))
+
+    waiting = threading.Thread(target=future.get, args=(PATIENCE,))
+    waiting.start()
+    scheduler.wait_for(Watch, 2)
+
+    client.push("r1", 1)
+    waiting.join()
 
 
 def test_a_scheduler_that_is_gone_is_given_up(scheduler: Scheduler) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 
 import pytest
 
@@ -184,3 +185,51 @@ def test_validate_notices_who_waits_twice(waiting: Waiting) -> None:
 
     with pytest.raises(AssertionError):
         waiting.queues.validate(waiting.runs)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whoever_comes_and_leaves_the_rest_is_served_in_order(waiting: Waiting, seed: int) -> None:
+    """Those that leave may stay in the heaps for a while; nobody may meet them there."""
+    dice = random.Random(seed)
+    rooms = (ANY, "a", "b")
+    there: dict[str, str] = {}
+    for number in range(400):
+        name, room = f"r{dice.randrange(200)}", dice.choice(rooms)
+        if name in there:
+            assert waiting.queues.remove(waiting.run(name))
+            del there[name]
+        elif number % 2 or dice.random() < 0.7:
+            waiting.queues.add(waiting.run(name), room)
+            there[name] = room
+        waiting.queues.validate(waiting.runs)
+
+    for room in ("a", "b"):
+        mine = [name for name in there if there[name] in (ANY, room)]
+        served = []
+        while (run := waiting.queues.pop(room)) is not None:
+            served.append(run.run_id)
+            waiting.queues.validate(waiting.runs)
+            del there[run.run_id]
+        assert served == sorted(mine, key=lambda name: waiting.run(name).order)
+    assert len(waiting.queues) == 0
+
+
+def test_who_has_left_does_not_leave_again(waiting: Waiting) -> None:
+    waiting.queues.add(waiting.run("r1"), ANY)
+    assert waiting.queues.remove(waiting.run("r1"))
+
+    assert not waiting.queues.remove(waiting.run("r1"))
+    assert waiting.queues.pop(ANY) is None
+
+
+def test_what_thousands_leave_behind_goes(waiting: Waiting) -> None:
+    runs = [waiting.run(f"r{number}") for number in range(2000)]
+    for run in runs:
+        waiting.queues.add(run, ANY)
+
+    for run in reversed(runs[1:]):
+        waiting.queues.remove(run)
+
+    (heap,) = waiting.queues._for_room.values()
+    assert len(heap) < 100
+    assert waiting.queues.pop(ANY) is runs[0]

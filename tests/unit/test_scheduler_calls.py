@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from scheduling import WELCOME, Cluster, context, operations, sent, started
 
+from cloudburst.core.ids import parked_name
 from cloudburst.core.messages import (
     PROTOCOL,
     Accepted,
@@ -316,3 +317,12 @@ def test_the_status_counts_executors_and_runs(cluster: Cluster) -> None:
         cluster.call(f"r{number}")
 
     assert cluster.tell("c", GetStatus(7)) == [Send("c", ClusterStatus(7, ("a", "b"), 2, 3))]
+
+
+def test_a_call_that_is_refused_leaves_no_large_argument(cluster: Cluster) -> None:
+    large = parked_name("r1", 0)
+
+    commands = cluster.call("r1", "unknown", references=(large, "other"), store=True)
+
+    assert sent(commands, Rejected)
+    assert operations(commands, Delete) == [Delete(keys.object_key(large))]
