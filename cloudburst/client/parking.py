@@ -13,7 +13,10 @@ from cloudburst.kvs.objects import check_size
 from cloudburst.serialization import CloudburstReference, join
 
 LARGE = 1024 * 1024
-"""Bytes from which on an argument goes by reference."""
+"""Bytes that the arguments of a call may have together before some go by reference."""
+
+SMALL = 64 * 1024
+"""Bytes below which an argument never does: the KVS would have more work with it."""
 
 
 class Parking:
@@ -27,16 +30,19 @@ class Parking:
     def __init__(self, run_id: str, store: Callable[[], KeyValueStore]) -> None:
         self._run_id = run_id
         self._store = store
+        self._inline = 0
 
     def park(self, number: int, frames: Sequence[Buffer]) -> CloudburstReference | None:
-        """Put the packed argument of that number there, if it is large.
+        """Put the packed argument of that number there, if it is too large for the rest.
 
         Raises:
             ValueTooLarge: it is too large for the KVS.
             KVSUnavailable: the KVS does not take it.
         """
         size = sum(map(len, frames))
-        if size < LARGE:
+        together = self._inline + size
+        if size < SMALL or together < LARGE:
+            self._inline = together
             return None
         check_size(size, f"argument {number}")
         name = parked_name(self._run_id, number)

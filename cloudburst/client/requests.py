@@ -28,6 +28,9 @@ from cloudburst.errors import (
     rebuild,
 )
 
+SAY_AGAIN = 1.0
+"""Seconds without an answer after which a request is sent again."""
+
 _Kind = TypeVar("_Kind", bound=Reply)
 
 
@@ -52,7 +55,8 @@ class Requests:
             case Welcome():
                 self._welcome = message
             case Done() | Refused() | Names() | FunctionFound() | DagFound() | ClusterStatus():
-                if message.request in self._replies:
+                # The first counts: another is the answer to a repetition, when all is done.
+                if self._replies.get(message.request, message) is None:
                     self._replies[message.request] = message
 
     def greet(self) -> Welcome | None:
@@ -61,8 +65,7 @@ class Requests:
         Raises:
             VersionMismatch: the cluster speaks another protocol or another Python.
         """
-        self._link.send(Hello(PROTOCOL, VERSION, python_version()))
-        self._link.wait(lambda: self._welcome is not None, time.monotonic() + self._timeout)
+        self._say(Hello(PROTOCOL, VERSION, python_version()), lambda: self._welcome is not None)
         welcome = self._welcome
         if welcome is None:
             return None
@@ -93,9 +96,7 @@ class Requests:
         request = make(number)
         self._replies[number] = None
         try:
-            self._link.send(request)
-            deadline = time.monotonic() + self._timeout
-            self._link.wait(lambda: self._replies[number] is not None, deadline)
+            self._say(request, lambda: self._replies[number] is not None)
             reply = self._replies[number]
         finally:
             del self._replies[number]
@@ -110,6 +111,15 @@ class Requests:
             case kind():
                 return reply
         raise SchedulerUnavailable(f"the scheduler answered with a {type(reply).__name__}")
+
+    def _say(self, message: Message, is_answered: Callable[[], bool]) -> None:
+        """Say it, and again after a while: a scheduler that dies takes with it what it heard."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            self._link.send(message)
+            until = min(deadline, time.monotonic() + SAY_AGAIN)
+            if self._link.wait(is_answered, until) or until == deadline:
+                return
 
 
 def _refusal(error: str, reasons: tuple[str, ...]) -> CloudburstError:

@@ -15,8 +15,11 @@ from redis.retry import Retry
 from cloudburst.errors import KVSUnavailable, UsageError
 from cloudburst.kvs.channel import Channel, PolledChannel, Refused, ReplyError
 
-TRANSIENT = frozenset(("LOADING", "BUSY", "TRYAGAIN", "MASTERDOWN", "CLUSTERDOWN"))
-"""The first words of replies after which the same command may succeed a little later."""
+TRANSIENT = frozenset(
+    ("LOADING", "BUSY", "TRYAGAIN", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "OOM")
+)
+"""The first words of replies after which the same command may succeed a little later: the server
+has not carried it out; it starts, fails over, or is short of memory."""
 
 FIRST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 0.5
@@ -133,10 +136,12 @@ def refusal(url: str, words: object) -> KVSUnavailable:
 
 
 def outage(url: str, cause: object, tries: int, seconds: float) -> KVSUnavailable:
-    """The error for a store that could not be reached in time."""
+    """The error for a store that could not be reached, or would not do it, in time."""
+    tried = f"tried {tries} {'time' if tries == 1 else 'times'} in {seconds:.1f} s"
+    if isinstance(cause, ReplyError):
+        return KVSUnavailable(f"{refusal(url, cause)} ({tried})")
     return KVSUnavailable(
-        f"the store at {scrubbed(url)} did not answer: {cause} "
-        f"(tried {tries} {'time' if tries == 1 else 'times'} in {seconds:.1f} s). "
+        f"the store at {scrubbed(url)} did not answer: {cause} ({tried}). "
         "Is the server running, and reachable from here?"
     )
 

@@ -149,7 +149,7 @@ class SchedulerState:
             self.life.admission.confirm(client, known)
             return
         try:
-            if len(self.life.placing.queues) >= self.max_waiting:
+            if self._is_full():
                 raise Overloaded(
                     f"{self.max_waiting} runs are waiting for an executor; try again later"
                 )
@@ -157,6 +157,13 @@ class SchedulerState:
             self.life.hold_back(call.run_id)
         except CloudburstError as error:
             self.life.admission.reject(client, call, error)
+
+    def _is_full(self) -> bool:
+        """Whether enough runs wait, in a queue or between two attempts."""
+        if len(self.life.runs) < self.max_waiting:
+            return False
+        held = sum(len(executor.shares) for executor in self.members.all())
+        return len(self.life.runs) - held >= self.max_waiting
 
     def _restored(self, event: Restored) -> None:
         client, call, epoch, state, age = event

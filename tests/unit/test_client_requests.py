@@ -10,6 +10,7 @@ import pytest
 from scripted import WELCOME, Client, Scheduler, client_of, scheduler_in
 from sockets import short_folder, wait_until
 
+from cloudburst.client import requests
 from cloudburst.client.client import CloudburstConnection
 from cloudburst.core.ids import VERSION, python_version
 from cloudburst.core.messages import PROTOCOL, Hello, Message
@@ -54,6 +55,39 @@ def names(message: Message) -> Iterable[Message]:
 
 def refusal(error: str, *reasons: str) -> object:
     return lambda message: [Refused(message.request, error, reasons)]
+
+
+# questions that nobody reads
+
+
+def test_a_question_is_asked_again_after_a_while(
+    scheduler: Scheduler, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first died with the scheduler that had it in its socket; the next one answers."""
+    monkeypatch.setattr(requests, "SAY_AGAIN", 0.02)
+    asked: list[Message] = []
+
+    def second_time(message: Message) -> Iterable[Message]:
+        asked.append(message)
+        return names(message) if len(asked) > 1 else []
+
+    scheduler.script[ListFunctions] = second_time
+
+    reply = client.requests.ask(lambda number: ListFunctions(number, "a"), Names)
+
+    assert reply.names == ("a", "b")
+    assert asked[0] == asked[1]
+
+
+def test_the_first_answer_counts(scheduler: Scheduler, client: Client) -> None:
+    """The second is that to a repetition, for which there was nothing left to do."""
+    scheduler.script[DeleteFunction] = lambda message: [
+        Done(message.request, changed=True),
+        Refused(message.request, "UnknownFunction", ("it is gone",)),
+    ]
+
+    for _ in range(20):
+        assert client.requests.ask(lambda number: DeleteFunction(number, "f"), Done).changed
 
 
 # greeting

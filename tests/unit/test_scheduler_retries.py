@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 from scheduling import SHORT, Cluster, context, endings, ends, operations, sent, started
 
-from cloudburst.core.messages import Knock, Result, RunState, RunStatus, Start, Stop, Watch
+from cloudburst.core.messages import (
+    Knock,
+    Rejected,
+    Result,
+    RunState,
+    RunStatus,
+    Start,
+    Stop,
+    Watch,
+)
 from cloudburst.errors import ExecutorDiedError
 from cloudburst.kvs.base import RecordRun
 from cloudburst.scheduler.events import Command, PeerGone, Send
@@ -308,3 +317,16 @@ def test_exceptions_and_deaths_are_counted_apart(cluster: Cluster) -> None:
     (place,) = cluster.places("r1")
 
     assert sent(cluster.die(place, running="r1"), Result) != []
+
+
+def test_runs_between_two_attempts_are_among_those_that_wait() -> None:
+    cluster = Cluster(max_waiting=3)
+    cluster.register("f")
+    cluster.join("a")
+    for number in range(3):
+        cluster.call(f"r{number}", max_retries=10)
+        cluster.hand_back("a", f"r{number}", raised=True)
+
+    ((_, refusal),) = sent(cluster.call("r3"), Rejected)
+
+    assert refusal.error == "Overloaded"
