@@ -359,6 +359,13 @@ class TestCommits:
         assert bench.one(Get(object_key("out"))) == b"x" * size
 
     @pytest.mark.parametrize("size", [5, 2_000_000], ids=["small", "staged"])
+    def test_an_output_named_like_the_run_stays(self, bench: Bench, size: int) -> None:
+        bench.do(commit("r", b"x" * size, ttl=bench.ttl, output_key="r"))
+
+        bench.wait_expired(lambda: bench.one(GetFields(run_key("r"))) == {})
+        assert bench.one(Get(object_key("r"))) == b"x" * size
+
+    @pytest.mark.parametrize("size", [5, 2_000_000], ids=["small", "staged"])
     def test_without_ttl_a_result_stays(self, bench: Bench, size: int) -> None:
         bench.do(record("r", ttl=bench.ttl), Put("marker", b"v", bench.ttl))
         bench.do(Put(object_key("r"), b"x", bench.ttl), commit("r", b"x" * size, ttl=0))

@@ -41,12 +41,17 @@ end
 
 -- The values first: if memory is short, the first write fails and nothing has changed.
 if staged > 0 then
-  if output > 0 then
+  local same = output > 0 and KEYS[output] == KEYS[2]
+  if output > 0 and not same then
     redis.call('COPY', KEYS[staged], KEYS[output], 'REPLACE')
     redis.call('PERSIST', KEYS[output])
   end
   redis.call('RENAME', KEYS[staged], KEYS[2])
-  keep(KEYS[2])
+  if same then
+    redis.call('PERSIST', KEYS[2])
+  else
+    keep(KEYS[2])
+  end
 else
   if ARGV[5] == '0' then
     redis.call('SET', KEYS[2], ARGV[6])
