@@ -241,18 +241,15 @@ class Calls:
     def _tell(self, entry: _Entry, message: Cancel | Watch, otherwise: str) -> None:
         """Say something of a run, and wait until its end or state is known."""
         entry.state = None
-        until = time.monotonic() + self._timeout
-        while time.monotonic() < until:
-            # Again after a while: a scheduler that dies takes with it what it has not read.
-            self._link.send(message)
-            if self._link.wait(
-                lambda: entry.future.is_settled() or entry.state is not None, min(until, _soon())
-            ):
-                return
-        raise SchedulerUnavailable(
-            f"the scheduler has not answered for {self._timeout:g} seconds; run "
-            f"{entry.future.obj_id} {otherwise}"
-        )
+
+        def is_known() -> bool:
+            return entry.future.is_settled() or entry.state is not None
+
+        if not self._link.ask(message, is_known, self._timeout):
+            raise SchedulerUnavailable(
+                f"the scheduler has not answered for {self._timeout:g} seconds; run "
+                f"{entry.future.obj_id} {otherwise}"
+            )
 
     def flush(self, timeout: float) -> None:
         """Wait until every stored call is recorded in the KVS, or has ended.

@@ -17,6 +17,9 @@ from cloudburst.core.wire import MAX_FRAMES, MAX_HEADER, decode, encode
 from cloudburst.errors import ClusterError, ProtocolError, UsageError
 from cloudburst.transport import Context, Memory, Poller
 
+SAY_AGAIN = 1.0
+"""Seconds without an answer after which a question is sent again."""
+
 
 class Link:
     """Sockets shared by the threads of one connection.
@@ -85,6 +88,23 @@ class Link:
         self._outbox.append(frames)
         if not self._flush_if_free():
             self._interrupt()
+
+    def ask(self, message: Message, answered: Callable[[], bool], seconds: float) -> bool:
+        """Send a message until it is ``answered()``, at most for so long. Returns whether it is.
+
+        Again after a while: a scheduler that dies takes with it what it has not read.
+
+        Raises:
+            ClusterError, UsageError: as for `send`.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            self.send(message)
+            until = min(deadline, time.monotonic() + SAY_AGAIN)
+            if self.wait(answered, until):
+                return True
+            if until == deadline:
+                return False
 
     def wait(self, ready: Callable[[], bool], deadline: float | None) -> bool:
         """Take in messages until ``ready()``, or until the deadline. Returns ``ready()``.

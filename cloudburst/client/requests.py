@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -27,9 +26,6 @@ from cloudburst.errors import (
     VersionMismatch,
     rebuild,
 )
-
-SAY_AGAIN = 1.0
-"""Seconds without an answer after which a request is sent again."""
 
 _Kind = TypeVar("_Kind", bound=Reply)
 
@@ -65,7 +61,8 @@ class Requests:
         Raises:
             VersionMismatch: the cluster speaks another protocol or another Python.
         """
-        self._say(Hello(PROTOCOL, VERSION, python_version()), lambda: self._welcome is not None)
+        hello = Hello(PROTOCOL, VERSION, python_version())
+        self._link.ask(hello, lambda: self._welcome is not None, self._timeout)
         welcome = self._welcome
         if welcome is None:
             return None
@@ -96,7 +93,7 @@ class Requests:
         request = make(number)
         self._replies[number] = None
         try:
-            self._say(request, lambda: self._replies[number] is not None)
+            self._link.ask(request, lambda: self._replies[number] is not None, self._timeout)
             reply = self._replies[number]
         finally:
             del self._replies[number]
@@ -111,15 +108,6 @@ class Requests:
             case kind():
                 return reply
         raise SchedulerUnavailable(f"the scheduler answered with a {type(reply).__name__}")
-
-    def _say(self, message: Message, is_answered: Callable[[], bool]) -> None:
-        """Say it, and again after a while: a scheduler that dies takes with it what it heard."""
-        deadline = time.monotonic() + self._timeout
-        while True:
-            self._link.send(message)
-            until = min(deadline, time.monotonic() + SAY_AGAIN)
-            if self._link.wait(is_answered, until) or until == deadline:
-                return
 
 
 def _refusal(error: str, reasons: tuple[str, ...]) -> CloudburstError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from cloudburst.core.ids import is_parked
 from cloudburst.core.messages import Accepted, Call, Rejected
 from cloudburst.core.options import GRACE, RunOptions
 from cloudburst.core.wire import pack_call
@@ -16,7 +15,7 @@ from cloudburst.scheduler.acceptance import Acceptance
 from cloudburst.scheduler.alarms import Alarm, Alarms, Due
 from cloudburst.scheduler.placing import Placing
 from cloudburst.scheduler.registry import Registry
-from cloudburst.scheduler.run import Run, first_epoch, new_run
+from cloudburst.scheduler.run import Run, first_epoch, new_run, parked_of
 from cloudburst.scheduler.turn import Turn
 
 
@@ -72,9 +71,8 @@ class Admission:
     def reject(self, client: str, call: Call, error: CloudburstError) -> None:
         """Refuse a call, and delete what it has put into the KVS."""
         self._turn.send(client, Rejected(call.run_id, type(error).__name__, str(error)))
-        parked = [name for name in call.references if is_parked(name, call.run_id)]
-        if parked:
-            self._turn.write(*[Delete(keys.object_key(name)) for name in parked])
+        for name in parked_of(call):
+            self._turn.write(Delete(keys.object_key(name)))
 
     def confirm(self, client: str, run: Run) -> None:
         """A client has sent a call again: it may not have heard that it was accepted."""

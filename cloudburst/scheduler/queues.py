@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
 
 from cloudburst.scheduler.run import Run
@@ -13,7 +13,7 @@ ANY = ""
 
 
 _STALE = 64
-"""Entries of a queue that may be stale, beside as many as are not."""
+"""Entries of a queue that may be stale, beside as many as there are runs that wait."""
 
 
 class Queues:
@@ -25,7 +25,6 @@ class Queues:
         self._parked = 0
         # Of each run that waits for room, by its order, the queue; what else heaps hold is stale.
         self._room_of: dict[int, str] = {}
-        self._counts: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._room_of) + self._parked
@@ -38,7 +37,6 @@ class Queues:
         """Let a run wait for room on that executor (or on `ANY`), behind its elders."""
         heapq.heappush(self._for_room[executor], (run.order, run))
         self._room_of[run.order] = executor
-        self._counts[executor] += 1
 
     def pop(self, executor: str) -> Run | None:
         """The eldest run that room on that executor may serve."""
@@ -69,16 +67,14 @@ class Queues:
     def _leave(self, run: Run, key: str) -> None:
         """Thousands may leave at once: their entries go when they come to the top."""
         del self._room_of[run.order]
-        self._counts[key] -= 1
         queue = self._for_room[key]
-        if not self._counts[key]:
-            del self._for_room[key], self._counts[key]
-            return
-        if len(queue) > 2 * self._counts[key] + _STALE:
+        if len(queue) > 2 * len(self._room_of) + _STALE:
             queue[:] = [item for item in queue if self._room_of.get(item[0]) == key]
             heapq.heapify(queue)
-        while self._room_of.get(queue[0][0]) != key:
+        while queue and self._room_of.get(queue[0][0]) != key:
             heapq.heappop(queue)
+        if not queue:
+            del self._for_room[key]
 
     def abandon(self, executor: str) -> list[Run]:
         """The runs that waited for an executor which is gone, eldest first."""
@@ -115,9 +111,8 @@ class Queues:
         parked = {
             run_id: run for group in self._for_result.values() for run_id, run in group.items()
         }
-        assert self._for_room.keys() == self._counts.keys() == set(self._room_of.values())
+        assert self._for_room.keys() == set(self._room_of.values())
         assert all(self._room_of[queue[0][0]] == key for key, queue in self._for_room.items())
-        assert self._counts == Counter(self._room_of.values())
         assert all(runs.get(run.run_id) is run for run in (*waiting, *parked.values()))
         assert len({run.run_id for run in waiting}) == len(waiting) == len(self._room_of)
         assert parked.keys().isdisjoint(run.run_id for run in waiting)

@@ -110,7 +110,7 @@ class Run:
 
     def parked(self) -> list[str]:
         """The names of its large arguments, which wait for it in the KVS."""
-        return [name for name in self.call.references if is_parked(name, self.run_id)]
+        return parked_of(self.call)
 
     @property
     def pause(self) -> float:
@@ -190,6 +190,11 @@ class Run:
             )
             position += count
         return list(starts.items())
+
+
+def parked_of(call: Call) -> list[str]:
+    """The names of a call's large arguments, which its client has put into the KVS."""
+    return [name for name in call.references if is_parked(name, call.run_id)]
 
 
 def first_epoch(term: int, before: int = 0) -> int:

@@ -10,6 +10,7 @@ import pytest
 from gates import Gate, wait_at
 from notes import note, noted
 from records import record_of, store_of, wait_for_state
+from stubborn import never_return_to_python, swallow
 from watching import wait_until
 
 from cloudburst import (
@@ -289,27 +290,6 @@ def test_the_ways_to_wait_for_several_futures_see_it(connection: CloudburstConne
 
 
 # code that does not end
-
-
-def swallow(library: Any) -> None:
-    try:
-        note(library, "began")
-        time.sleep(60)
-    except BaseException:
-        note(library, "swallowed")
-    while True:
-        try:
-            time.sleep(0.01)
-        except BaseException:
-            note(library, "swallowed")
-
-
-def never_return_to_python(library: Any) -> None:
-    try:
-        note(library, "began")
-        sum(range(10**13))
-    except BaseException:  # it was not yet within the sum
-        sum(range(10**13))
 
 
 @pytest.mark.parametrize("code", [swallow, never_return_to_python])

@@ -10,6 +10,7 @@ import pytest
 from gates import Gate, wait_at
 from notes import note, noted
 from records import store_of, wait_for_state
+from stubborn import never_return_to_python, swallow
 from watching import wait_until
 
 from cloudburst import CloudburstConnection, InvocationTimedOutError
@@ -178,27 +179,6 @@ def test_no_step_begins_after_the_end_and_those_side_by_side_are_interrupted(
 
 
 # code that does not end
-
-
-def swallow(library: Any) -> None:
-    try:
-        note(library, "began")
-        time.sleep(60)
-    except BaseException:
-        note(library, "swallowed")
-    while True:
-        try:
-            time.sleep(0.01)
-        except BaseException:
-            note(library, "swallowed")
-
-
-def never_return_to_python(library: Any) -> None:
-    try:
-        note(library, "began")
-        sum(range(10**13))
-    except BaseException:  # it was not yet within the sum
-        sum(range(10**13))
 
 
 def return_all_the_same(_: object) -> str:

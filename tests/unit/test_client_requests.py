@@ -10,7 +10,7 @@ import pytest
 from scripted import WELCOME, Client, Scheduler, client_of, scheduler_in
 from sockets import short_folder, wait_until
 
-from cloudburst.client import requests
+from cloudburst.client import link
 from cloudburst.client.client import CloudburstConnection
 from cloudburst.core.ids import VERSION, python_version
 from cloudburst.core.messages import PROTOCOL, Hello, Message
@@ -64,7 +64,7 @@ def test_a_question_is_asked_again_after_a_while(
     scheduler: Scheduler, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first died with the scheduler that had it in its socket; the next one answers."""
-    monkeypatch.setattr(requests, "SAY_AGAIN", 0.02)
+    monkeypatch.setattr(link, "SAY_AGAIN", 0.02)
     asked: list[Message] = []
 
     def second_time(message: Message) -> Iterable[Message]:
