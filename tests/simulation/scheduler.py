@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-from cloudburst.core.messages import PROTOCOL, ExecutorDied, Relay, Result, Welcome
+from cloudburst.core.messages import PROTOCOL, ExecutorDied, Rejected, Relay, Result, Welcome
 from cloudburst.errors import KVSUnavailable
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Increment, KeyValueStore, Operation
@@ -76,6 +76,8 @@ class SchedulerProcess(Process):
                 case Send(to=to, message=message):
                     if isinstance(message, Result) and not _is_relayed(event):
                         self.ground.witness.told(message.run_id, message.frames)
+                    if isinstance(message, Rejected):
+                        self.ground.witness.facts(message.run_id).rejected = True
                     if not self.ground.network.send(self, to, message):
                         self.feed(PeerGone(to))
                 case Write(operations=operations, token=token):

@@ -39,6 +39,7 @@ class Facts:
         said: its options, with those of what it calls.
         called: when it was called.
         accepted: whether a client was told that it is safe.
+        rejected: whether a scheduler has refused the call.
         cancelled: whether anybody asked for its end.
         raised: how often user code raised in it.
         killed: how often executors died that ran its code, or may have.
@@ -52,6 +53,7 @@ class Facts:
     said: RunOptions
     called: float
     accepted: bool = False
+    rejected: bool = False
     cancelled: bool = False
     raised: int = 0
     killed: int = 0

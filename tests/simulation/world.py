@@ -250,7 +250,8 @@ class World:
                 self._cut(pick, seconds, both=trouble is Trouble.CUT)
             case Trouble.CONNECTIONS_BREAK:
                 names = sorted(name for name, one in self.network.processes.items() if one.alive)
-                self.network.shake(names[pick % len(names)])
+                if names:
+                    self.network.shake(names[pick % len(names)])
             case Trouble.STORM:
                 self._storm(seconds)
             case _:
