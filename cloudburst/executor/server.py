@@ -28,6 +28,7 @@ from cloudburst.core.messages import (
     Probe,
     Relay,
     Result,
+    RunStatus,
     Standing,
     Start,
     Stop,
@@ -64,6 +65,10 @@ from cloudburst.transport import Context, Peers, Poller
 SHORT = 0.001
 """Seconds that finished results may wait for each other to be sent in one pipeline, and that the
 scheduler may wait to hear of a short run's end: it counts on such runs to end soon anyway."""
+
+BACKLOG = 32 << 20
+"""Bytes that may wait here for a client that does not read them, before it is to read the stored
+results from the KVS."""
 
 REPORTS = 8
 """Ended runs of which the scheduler is told at once, whatever comes next."""
@@ -272,7 +277,12 @@ class ExecutorServer:
                 self._feed(outcome)
 
     def _tell(self, item: Deliver) -> None:
-        context, (run_id, epoch, *_) = item.context, item.finished
+        context, (run_id, epoch, state, _) = item.context, item.finished
+        if context.store and self.peers.backlog(context.reply_to) > BACKLOG:
+            # The client is told where to look, instead of its results piling up here.
+            self._sent(context.reply_to, encode(RunStatus(run_id, state)))
+            self._finish(item.finished)
+            return
         result = Result(run_id, epoch, item.failed, item.frames)
         if not (context.reply_to and self._sent(context.reply_to, encode(result))):
             relay = Relay(context.client, run_id, epoch, item.failed, item.frames)

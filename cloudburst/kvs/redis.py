@@ -344,9 +344,8 @@ class RedisWriter:
             self._unsent += [*_LOADS, (submission, index)]
             self._loading += len(_LOADS)
         elif code in TRANSIENT:
-            self._trouble = reply
-            self._unsent.append((submission, index))
-            self._not_before = self._heard + self._next_pause()
+            # Sent alone once more, it would come after what was carried out meanwhile.
+            raise Lost(str(reply))
         elif submission is None:
             self._loading -= 1
         else:

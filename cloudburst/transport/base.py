@@ -111,5 +111,12 @@ class Outlet(_Socket):
         """
 
     @abstractmethod
+    def backlog(self) -> int:
+        """Bytes of what was sent that wait here for a peer who does not read.
+
+        Over ZeroMQ only frames of `COPY_BELOW` bytes and more are counted.
+        """
+
+    @abstractmethod
     def wait_connected(self, seconds: float) -> bool:
         """Wait until a message could leave at once; no longer than there is hope."""

@@ -52,6 +52,11 @@ class Peers:
         self._avoided[address] = time.monotonic() + AVOID
         return False
 
+    def backlog(self, address: str) -> int:
+        """See `Outlet.backlog`; 0 without a connection."""
+        outlet = self._outlets.get(address)
+        return 0 if outlet is None else outlet.backlog()
+
     def _is_avoided(self, address: str) -> bool:
         if not self._avoided:
             return False

@@ -126,6 +126,11 @@ class Stream:
             self._end_sending()  # the owner finds that out
             left.clear()
 
+    def backlog(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        # A copy, as the thread takes away from it; made in one go, under the interpreter's lock.
+        return sum(map(len, tuple(self.left))) if self.left else 0
+
     def close(self, linger: float = LINGER) -> None:
         """Close the connection when what was sent has left, at the latest after ``linger``.
 

@@ -268,6 +268,10 @@ class UnixOutlet(_UnixSource[list[Buffer]], Outlet):
         self._queue.append(kept(frames, memory))
         return True
 
+    def backlog(self) -> int:
+        """See `Outlet.backlog`."""
+        return self._stream.backlog() if self._stream is not None else 0
+
     def wait_connected(self, seconds: float) -> bool:
         """See `Outlet.wait_connected`. The kernel knows at once whether anybody is there."""
         deadline = time.monotonic() + seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ from cloudburst.transport.framing import check
 from cloudburst.transport.watch import Source, Watch
 
 _Socket: TypeAlias = zmq.Socket[bytes]
+_Leaving: TypeAlias = deque[tuple[zmq.MessageTracker, int]]
 
 # Plain integers: combining enum members takes longer than sending a small frame.
 _NOBLOCK = int(zmq.NOBLOCK)
@@ -141,6 +143,7 @@ class ZmqOutlet(_ZmqSource, Outlet):
         self, socket: _Socket, address: str, identity: str, *, only_connected: bool
     ) -> None:
         super().__init__(socket)
+        self._leaving: _Leaving = deque()
         _allow_ipv6(socket, address)
         try:
             if identity:
@@ -159,7 +162,18 @@ class ZmqOutlet(_ZmqSource, Outlet):
     def send(self, frames: Frames, memory: Memory = Memory.BORROWED) -> bool:
         """See `Outlet.send`."""
         check(frames)
-        return _send(self.socket, frames, memory)
+        self._forget_gone()
+        return _send(self.socket, frames, memory, self._leaving)
+
+    def backlog(self) -> int:
+        """See `Outlet.backlog`."""
+        self._forget_gone()
+        return sum([size for _, size in self._leaving])
+
+    def _forget_gone(self) -> None:
+        leaving = self._leaving
+        while leaving and leaving[0][0].done:
+            leaving.popleft()
 
     def wait_connected(self, seconds: float) -> bool:
         """See `Outlet.wait_connected`."""
@@ -202,18 +216,26 @@ def _receive(socket: _Socket) -> list[Buffer]:
             return frames
 
 
-def _send(socket: _Socket, frames: Frames, memory: Memory) -> bool:
+def _send(socket: _Socket, frames: Frames, memory: Memory, leaving: _Leaving | None = None) -> bool:
     last = len(frames) - 1
     try:
         for number, frame in enumerate(frames):
             flags = _NOBLOCK_MORE if number < last else _NOBLOCK
-            socket.send(frame, flags, copy=_must_copy(frame, memory))
+            size = len(frame)  # arrays come as flat bytes
+            if size < COPY_BELOW:
+                socket.send(frame, flags)
+            elif leaving is None:
+                socket.send(_kept(frame, memory), flags, copy=False)
+            else:
+                tracker = socket.send(_kept(frame, memory), flags, copy=False, track=True)
+                leaving.append((tracker, size))
     except zmq.Again:
         return False
     return True
 
 
-def _must_copy(frame: Buffer, memory: Memory) -> bool:
-    if len(frame) < COPY_BELOW:  # arrays come as flat bytes, so this is their size
-        return True
-    return memory is Memory.BORROWED and not isinstance(frame, bytes)
+def _kept(frame: Buffer, memory: Memory) -> Buffer:
+    """The frame, as nobody will change it."""
+    if memory is Memory.OURS or isinstance(frame, bytes):
+        return frame
+    return bytes(frame)

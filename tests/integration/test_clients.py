@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from gates import Gate, wait_at
-from watching import next_line, script, wait_until
+from watching import members, next_line, script, wait_until
 
 from cloudburst import (
     CloudburstConnection,
@@ -38,6 +38,26 @@ from cloudburst import CloudburstConnection
 with CloudburstConnection(sys.argv[1]) as connection:
     print([connection.future(obj_id).get(20) for obj_id in sys.argv[2:]])
 """
+
+
+def test_results_that_nobody_reads_do_not_pile_up_in_executors(
+    connection: CloudburstConnection, cluster: LocalCluster
+) -> None:
+    big, count = 4 << 20, 60
+    make = connection.register(lambda _, n: bytes([n]) * big, "make")
+    assert len(make(0).get(20)) == big
+    executors = members(os.getpid(), "executor")
+    memory = lambda: sum(process.memory_full_info().uss for process in executors)
+    before = memory()
+
+    futures = [make(n) for n in range(count)]
+    with CloudburstConnection(cluster.address) as other:  # this one reads nothing meanwhile
+        for future in futures:
+            assert len(other.future(future.obj_id).get(20)) == big
+
+    assert memory() - before < count * big / 2
+    for n, future in enumerate(futures):
+        assert future.get(20) == bytes([n]) * big
 
 
 def test_two_clients_and_a_third_that_only_knows_ids(

@@ -2,7 +2,6 @@
 
 import math
 import select
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,6 @@ from stores import (
     Clock,
     busy,
     collect_all,
-    commit,
     kill,
     open_files,
     record,
@@ -28,7 +26,6 @@ from stores import (
 from cloudburst.errors import KVSUnavailable, UsageError
 from cloudburst.kvs.base import (
     AddMember,
-    Commit,
     CommitRun,
     DropMember,
     Get,
@@ -36,7 +33,6 @@ from cloudburst.kvs.base import (
     Members,
     Put,
 )
-from cloudburst.kvs.commands import LOAD_SCRIPTS
 from cloudburst.kvs.embedded import EmbeddedServer
 from cloudburst.kvs.keys import OPEN_RUNS, run_key
 from cloudburst.kvs.memory import MemoryStore, MemoryWriter
@@ -355,35 +351,6 @@ class TestTheServerAnswersOtherwise:
         refused = answered(writer, [record("r")])
         assert "WRONGPASS" in str(refused)
         assert "wr0ng" not in str(refused)
-
-
-def test_nothing_overtakes_what_needs_a_script(short_dir: Path) -> None:
-    """A server that reads its data refuses scripts, and a moment later takes what needs none."""
-    path = str(short_dir / "store")
-    scripts = len(LOAD_SCRIPTS)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen()
-        writer = RedisWriter(f"unix://{path}")
-        writer.submit([commit("r"), DropMember(OPEN_RUNS, "r")], 1)
-        writer.flush()
-        server, _ = listener.accept()
-        with server:
-
-            def heard() -> bytes:
-                says = lambda: (writer.flush(), select.select([server], [], [], 0)[0])[1]
-                wait_until(lambda: writer.collect() or says(), "it says something")
-                return server.recv(1_000_000)
-
-            for reply in (b"-LOADING the data\r\n", b"$1\r\nx\r\n"):
-                said = heard()
-                assert (said.count(b"LOAD\r\n"), said.count(b"SREM")) == (scripts, 0)
-                server.sendall(reply * scripts)
-            said = heard()
-            assert 0 < said.index(b"EVALSHA") < said.index(b"SREM")
-            server.sendall(b":1\r\n:1\r\n")
-            assert collect_all(writer) == [(1, [Commit.STORED, None])]
-        writer.close()
 
 
 def test_a_url_that_names_no_store_is_refused_at_once() -> None:

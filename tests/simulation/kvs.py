@@ -216,6 +216,7 @@ class Writer:
         self._connection = 0
         self._connected = True
         self._last = 0.0
+        self._last_answer = 0.0
         self._pause = FIRST_PAUSE
 
     @property
@@ -253,8 +254,9 @@ class Writer:
         if self._owner.alive and self._kvs.loses():
             self._lose()
             return
-        answer = partial(self._answer, connection, submission, answers)
-        self._kvs.clock.after(self._kvs.delay(), answer)
+        answer, now = partial(self._answer, connection, submission, answers), self._kvs.clock.now
+        self._last_answer = max(self._last_answer, now + self._kvs.delay())
+        self._kvs.clock.after(self._last_answer - now, answer)
 
     def _answer(self, connection: int, submission: _Submission, answers: list[Any]) -> None:
         if connection == self._connection and submission.outcome is None:

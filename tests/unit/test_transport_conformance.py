@@ -62,6 +62,24 @@ def test_small_frames_are_bytes_and_large_ones_writable_memory(world: World) -> 
     assert larger == block(1)
 
 
+def test_what_a_peer_does_not_read_is_counted(world: World) -> None:
+    inbox, outlet, poller = world.pair()
+    outlet.send([b"first"])
+    heard(inbox, poller)
+    assert outlet.backlog() == 0
+
+    for _ in range(32):
+        outlet.send([b"small", block(1)])
+    # The kernel, and for TCP the peer's own thread, take some of it.
+    left = outlet.backlog()
+    messages = payloads(inbox, poller, 32)
+
+    assert all(frames == [b"small", block(1)] for frames in messages)
+    wait_until(lambda: outlet.backlog() == 0, "all has left")
+    if world.scheme == "ipc":
+        assert 24 * MEGABYTE < left <= 33 * MEGABYTE
+
+
 def test_frames_that_arrived_share_no_memory(world: World) -> None:
     inbox, outlet, poller = world.pair()
     found: list[Buffer] = []
