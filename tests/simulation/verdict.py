@@ -124,7 +124,13 @@ def _judge(world: World, run_id: str, facts: Facts, outcome: Outcome) -> None:
         case "KeyNotFound":
             expect(bool(facts.call.references), "it waits for a key", run_id, outcome)
         case "UnknownDag":
-            expect(facts.call.target in witness.deleted, "the DAG is there", run_id, outcome)
+            deleted = facts.call.target in witness.deleted
+            expect(
+                deleted or _is_of_reference(world, facts, outcome),
+                "the DAG is there",
+                run_id,
+                outcome,
+            )
         case error if error == REJECTED:
             _judge_rejection(world, run_id, facts, outcome)
         case error if error == UNKNOWN:
