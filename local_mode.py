@@ -33,6 +33,9 @@ def demo(flags: argparse.Namespace) -> None:
     with (
         LocalCluster(
             flags.executors,
+            min=flags.min,
+            max=flags.max,
+            idle_timeout=flags.idle_timeout,
             kvs=flags.kvs,
             data_dir=flags.data_dir,
             appendfsync=flags.appendfsync,

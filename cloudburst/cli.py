@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cloudburst.config import (
     APPENDFSYNC,
     DEFAULT_PORT,
+    IDLE_TIMEOUT,
     ExecutorConfig,
     HostConfig,
     LocalConfig,
     SchedulerConfig,
-    default_executors,
+    executor_range,
     log_level,
 )
 from cloudburst.errors import CloudburstError, ClusterError, UsageError
@@ -73,7 +74,7 @@ def configure_logging(role: str, level: str | None = None) -> None:
 
 def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that describe a local cluster, for `up` and whoever else starts one."""
-    parser.add_argument("--executors", type=int, metavar="N", help="how many executors to run")
+    _add_pool_flags(parser)
     parser.add_argument("--kvs", metavar="URL", help="an external Redis-protocol store")
     parser.add_argument("--data-dir", metavar="DIR", help="where the own store keeps its data")
     parser.add_argument(
@@ -81,6 +82,20 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
         choices=APPENDFSYNC,
         default="everysec",
         help="when that data reaches the disk; default %(default)s",
+    )
+
+
+def _add_pool_flags(parser: argparse.ArgumentParser) -> None:
+    flag = parser.add_argument
+    flag("--executors", type=int, metavar="N", help="run exactly so many executors; or else")
+    flag("--min", type=int, metavar="N", help="run so many at least")
+    flag("--max", type=int, metavar="N", help="run so many while there is work for them")
+    flag(
+        "--idle-timeout",
+        type=float,
+        default=IDLE_TIMEOUT,
+        metavar="S",
+        help="let go of one that had no work for so long; default %(default)s",
     )
 
 
@@ -96,6 +111,9 @@ def up(flags: argparse.Namespace) -> None:
     try:
         with LocalCluster(
             flags.executors,
+            min=flags.min,
+            max=flags.max,
+            idle_timeout=flags.idle_timeout,
             kvs=flags.kvs,
             data_dir=flags.data_dir,
             appendfsync=flags.appendfsync,
@@ -144,6 +162,10 @@ def _scheduler(flags: argparse.Namespace, life: Life) -> None:
 def _host(flags: argparse.Namespace, life: Life) -> None:
     from cloudburst.executor import host
 
+    if not flags.config:
+        flags.min_executors, flags.max_executors = executor_range(
+            flags.executors, flags.min, flags.max
+        )
     host.main(_config(HostConfig, flags), life)
 
 
@@ -269,7 +291,7 @@ def _add_host(roles: Any) -> None:
     flag("--scheduler", metavar="ADDRESS", help="the scheduler's address")
     flag("--kvs", dest="kvs_url", metavar="URL", help="the key-value store")
     flag("--bind", metavar="tcp://IP", help="where executors bind: ipc:///directory or tcp://ip")
-    flag("--executors", type=int, default=default_executors(), help="default %(default)s")
+    _add_pool_flags(parser)
     flag("--start-method", choices=("fork", "spawn"), help="how executors are started")
     flag("--drain-timeout", type=float, metavar="S", help="how long runs have to end with it")
 

@@ -24,6 +24,15 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 MAX_EXECUTORS = 10_000
 """More on one machine can only be a mistake."""
 
+EXECUTORS_PER_CORE = 8
+"""Executors that a host may have per core, by default, besides those that are blocked."""
+
+MAX_BLOCKED = 256
+"""Executors of a host that may be blocked, waiting for others, and do not count as busy ones."""
+
+IDLE_TIMEOUT = 30.0
+"""Seconds without work after which an executor above the minimum is let go."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Config:
@@ -82,7 +91,10 @@ class HostConfig(_Config):
         kvs_url: the key-value store.
         bind: where executors bind: ``ipc:///directory`` (a socket each in it) or ``tcp://ip``
             (a free port each).
-        executors: how many to keep running.
+        min_executors: how many to keep running in any case.
+        max_executors: how many to run while there is work for them; 0 for as many as
+            ``min_executors``. Those that are blocked, waiting for others, do not count.
+        idle_timeout: seconds without work after which one above the minimum is let go.
         start_method: ``fork`` from a warm zygote, or ``spawn`` a fresh interpreter each, where
             forking is not safe.
         drain_timeout: seconds that runs have to end once a signal asked the host to.
@@ -91,9 +103,21 @@ class HostConfig(_Config):
     scheduler: str
     kvs_url: str
     bind: str
-    executors: int
+    min_executors: int
+    max_executors: int = 0
+    idle_timeout: float = IDLE_TIMEOUT
     start_method: str = "spawn" if sys.platform == "darwin" else "fork"
     drain_timeout: float = 30.0
+
+    @property
+    def most(self) -> int:
+        """How many executors may run besides those that are blocked."""
+        return max(self.min_executors, self.max_executors)
+
+    @property
+    def ceiling(self) -> int:
+        """How many executors there may be at all."""
+        return self.most + MAX_BLOCKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +151,9 @@ class LocalConfig(_Config):
 
     Attributes:
         directory: its private run directory.
-        executors: how many to run.
+        min_executors: as in `HostConfig`.
+        max_executors: as in `HostConfig`.
+        idle_timeout: as in `HostConfig`.
         kvs_url: an external key-value store, or "" for the embedded one.
         data_dir: where the embedded store keeps its data, or "" to keep it in memory only.
         appendfsync: when that data reaches the disk, one of `APPENDFSYNC`.
@@ -135,7 +161,9 @@ class LocalConfig(_Config):
     """
 
     directory: str
-    executors: int
+    min_executors: int
+    max_executors: int = 0
+    idle_timeout: float = IDLE_TIMEOUT
     kvs_url: str = ""
     data_dir: str = ""
     appendfsync: str = "everysec"
@@ -163,6 +191,35 @@ def usable_cores() -> int:
 def default_executors() -> int:
     """As many executors as this process may use cores, and at least two."""
     return max(2, usable_cores())
+
+
+def executor_range(
+    executors: int | None, least: int | None = None, most: int | None = None
+) -> tuple[int, int]:
+    """How many executors to run at least, and at most.
+
+    Args:
+        executors: exactly so many; or else
+        least: by default as many as this process may use cores, and at least two.
+        most: by default 8 for each core.
+
+    Raises:
+        UsageError: there cannot be so many, or both a number and a range are given.
+    """
+    if executors is not None:
+        if least is not None or most is not None:
+            raise UsageError("say how many executors, or how many at least and at most, not both")
+        least = most = executors
+    for number in (least, most):
+        if number is not None and (type(number) is not int or not 0 < number <= MAX_EXECUTORS):
+            raise UsageError(f"a cluster has 1 to {MAX_EXECUTORS:,} executors, not {number!r:.80}")
+    if least is None:
+        least = default_executors() if most is None else min(default_executors(), most)
+    if most is None:
+        most = max(least, EXECUTORS_PER_CORE * usable_cores())
+    if least > most:
+        raise UsageError(f"at least {least} executors cannot be had with at most {most}")
+    return least, most
 
 
 def run_root() -> Path:

@@ -11,12 +11,13 @@ from cloudburst import rundir
 from cloudburst.child import START_TIMEOUT, Child, start_role
 from cloudburst.config import (
     APPENDFSYNC,
-    MAX_EXECUTORS,
+    IDLE_TIMEOUT,
     LocalConfig,
-    default_executors,
+    executor_range,
     log_level,
 )
 from cloudburst.core.ids import check_text
+from cloudburst.core.options import check_wait
 from cloudburst.errors import UsageError
 from cloudburst.kvs import embedded
 from cloudburst.life import Life
@@ -86,6 +87,9 @@ class OwnedCluster:
 def start_cluster(
     executors: int | None = None,
     *,
+    least: int | None = None,
+    most: int | None = None,
+    idle_timeout: float = IDLE_TIMEOUT,
     kvs_url: str = "",
     data_dir: str = "",
     appendfsync: str = "everysec",
@@ -94,7 +98,10 @@ def start_cluster(
     """Start a cluster on this machine, and wait until it takes calls.
 
     Args:
-        executors: how many to run; by default as many as there are cores, and at least two.
+        executors: exactly so many; see `cloudburst.config.executor_range`.
+        least: so many in any case.
+        most: so many while there is work for them.
+        idle_timeout: seconds without work after which one above the minimum is let go.
         kvs_url: an external key-value store, or "" for the embedded one.
         data_dir: where the embedded store keeps its data, or "" to keep it in memory only.
         appendfsync: when that data reaches the disk, one of `cloudburst.config.APPENDFSYNC`.
@@ -107,9 +114,12 @@ def start_cluster(
         ClusterError: it cannot be started; the text is of the process that failed.
     """
     log_level()  # its processes would only complain of it one by one
+    least, most = executor_range(executors, least, most)
     config = LocalConfig(
         directory=str(rundir.new_directory()),
-        executors=default_executors() if executors is None else _checked(executors),
+        min_executors=least,
+        max_executors=most,
+        idle_timeout=check_wait("idle_timeout", idle_timeout),
         kvs_url=check_text(kvs_url, "URL of the key-value store"),
         data_dir=check_text(data_dir, "data directory"),
         appendfsync=appendfsync,
@@ -126,12 +136,6 @@ def start_cluster(
         if address is not None:
             return OwnedCluster(address)
         return _start_supervisor(config)
-
-
-def _checked(executors: int) -> int:
-    if type(executors) is not int or not 0 < executors <= MAX_EXECUTORS:
-        raise UsageError(f"a cluster has 1 to {MAX_EXECUTORS:,} executors, not {executors!r:.80}")
-    return executors
 
 
 def _start_supervisor(config: LocalConfig) -> OwnedCluster:

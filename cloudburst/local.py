@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cloudburst.client.client import CloudburstConnection
+from cloudburst.config import IDLE_TIMEOUT
 from cloudburst.errors import UsageError
 from cloudburst.launch import OwnedCluster, start_cluster
 from cloudburst.serialization import NotAValue
@@ -17,7 +18,11 @@ class LocalCluster:
     """A cluster on this machine, started here, which ends with this process.
 
     Args:
-        executors: how many to run; by default as many as there are cores, and at least two.
+        executors: how many to run, always; or else
+        min: how many to run at least; by default as many as there are cores, and at least two.
+        max: how many to run while there is work for them; by default 8 for each core. Those whose
+            code waits for other functions do not count.
+        idle_timeout: seconds without work after which one above ``min`` is let go.
         kvs: URL of an external key-value store; by default one of the cluster's own.
         data_dir: folder in which the cluster's own store keeps its data; by default the data
             ends with the cluster.
@@ -39,6 +44,9 @@ class LocalCluster:
         self,
         executors: int | None = None,
         *,
+        min: int | None = None,  # noqa: A002  the word for it
+        max: int | None = None,  # noqa: A002
+        idle_timeout: float = IDLE_TIMEOUT,
         kvs: str | None = None,
         data_dir: str | Path | None = None,
         appendfsync: str = "everysec",
@@ -46,6 +54,9 @@ class LocalCluster:
     ) -> None:
         self._cluster: OwnedCluster = start_cluster(
             executors,
+            least=min,
+            most=max,
+            idle_timeout=idle_timeout,
             kvs_url="" if kvs is None else kvs,
             data_dir="" if data_dir is None else _absolute(data_dir),
             appendfsync=appendfsync,

@@ -56,7 +56,9 @@ class Supervisor:
             scheduler=self.address,
             kvs_url=self.kvs_url,
             bind=f"ipc://{directory.path}",
-            executors=config.executors,
+            min_executors=config.min_executors,
+            max_executors=config.max_executors,
+            idle_timeout=config.idle_timeout,
         )
         self._host = HostRole("host", host.to_json(), directory.path, HOST_GRACE, self._poller)
 

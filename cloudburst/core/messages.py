@@ -11,9 +11,9 @@ Who says what to whom::
     scheduler -> executor   Start Stop Probe Bounce DropDag ExecutorUnknown
     executor  -> executor   Trigger Mail
     executor  -> client     Result (through the scheduler as Relay where it cannot be reached)
-    executor  -> scheduler  ExecutorReady Finished HandBack Yield Standing Relay
+    executor  -> scheduler  ExecutorReady Finished HandBack Yield Standing Blocked Relay
     host      -> scheduler  Heartbeat ExecutorDied Draining
-    scheduler -> host       Knock Replace Fence Drained
+    scheduler -> host       Resize Retire Knock Replace Fence Drained
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ import enum
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
+from cloudburst.core.hosts import HostMessage
 from cloudburst.core.options import Options
 from cloudburst.core.requests import Reply, Request
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Raised whenever a message changes; peers of another number are told so and refused."""
-
-NOBODY = "-"
-"""In place of a run's id: none is to blame for the loss of an executor."""
 
 Buffer: TypeAlias = bytes | memoryview
 Frames: TypeAlias = Sequence[Buffer]
@@ -281,6 +279,14 @@ class Yield(NamedTuple):
     epoch: int
 
 
+class Blocked(NamedTuple):
+    """User code of a run waits here for what others do, or (``waits`` false) goes on."""
+
+    run_id: str
+    epoch: int
+    waits: bool
+
+
 class ExecutorReady(NamedTuple):
     """An executor introduces itself, and does so again when the scheduler was restarted.
 
@@ -293,59 +299,6 @@ class ExecutorReady(NamedTuple):
     address: str
     pid: int
     holds: tuple[tuple[str, int], ...]
-
-
-class Heartbeat(NamedTuple):
-    """A host is alive, and so are these executors of its own (names)."""
-
-    protocol: int
-    host: str
-    executors: tuple[str, ...]
-
-
-class ExecutorDied(NamedTuple):
-    """A host saw an executor's process end.
-
-    ``reason`` names the signal or exit code, ``running`` the run whose code it ran; "" if it ran
-    none, or that is not known; `NOBODY` if it was ended for reasons of its host.
-    """
-
-    host: str
-    executor: str
-    reason: str
-    running: str
-
-
-class Knock(NamedTuple):
-    """Have an executor look at its messages although it runs user code."""
-
-    executor: str
-
-
-class Replace(NamedTuple):
-    """Kill an executor, if it still runs user code of that run, and start another."""
-
-    executor: str
-    run_id: str
-    reason: str
-
-
-class Fence(NamedTuple):
-    """The scheduler has given these executors up, and their runs to others: replace them."""
-
-    executors: tuple[str, ...]
-
-
-class Draining(NamedTuple):
-    """This host is about to end: give it no more work, and say `Drained` when it has none."""
-
-    host: str
-
-
-class Drained(NamedTuple):
-    """Nothing is left to do on that host."""
-
-    host: str
 
 
 class ExecutorUnknown(NamedTuple):
@@ -376,15 +329,10 @@ Message: TypeAlias = (
     | HandBack
     | Bounce
     | Yield
+    | Blocked
     | ExecutorReady
-    | Heartbeat
-    | ExecutorDied
     | ExecutorUnknown
-    | Knock
-    | Replace
-    | Fence
-    | Draining
-    | Drained
+    | HostMessage
     | Request
     | Reply
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from cloudburst.core.messages import (
+    Blocked,
     Bounce,
     Finished,
     Frames,
@@ -115,6 +116,12 @@ class Stale(NamedTuple):
     epoch: int
 
 
+class Waits(NamedTuple):
+    """The user code that runs waits for what others do, or (``waits`` false) goes on."""
+
+    waits: bool
+
+
 class Leave(NamedTuple):
     """This process is asked to end: what it has not begun others must do."""
 
@@ -135,7 +142,7 @@ class SendTrigger(NamedTuple):
 class Report(NamedTuple):
     """Tell the scheduler how a share of a run stands, or that it is done."""
 
-    message: Finished | HandBack | Yield | Standing
+    message: Finished | HandBack | Yield | Standing | Blocked
 
 
 class Interrupt(NamedTuple):
@@ -164,6 +171,7 @@ Event: TypeAlias = (
     | Stop
     | Probe
     | Bounce
+    | Waits
     | Leave
     | Undelivered
     | Stale

@@ -12,27 +12,30 @@ from pathlib import Path
 from typing import assert_never
 
 from cloudburst.config import HostConfig
-from cloudburst.core.ids import new_id
-from cloudburst.core.messages import (
+from cloudburst.core.hosts import (
     NOBODY,
-    PROTOCOL,
     Drained,
     Draining,
     ExecutorDied,
     Fence,
-    Frames,
     Heartbeat,
     Knock,
+    PoolSize,
     Replace,
+    Resize,
+    Retire,
 )
+from cloudburst.core.ids import new_id
+from cloudburst.core.messages import PROTOCOL, Frames
 from cloudburst.core.wire import decode, encode
 from cloudburst.errors import ClusterError, ProtocolError
 from cloudburst.executor.board import Board
 from cloudburst.executor.lease import TERM, Lease, clock
-from cloudburst.executor.pool import Pool
+from cloudburst.executor.pool import RETIRED, Pool
 from cloudburst.executor.pool_events import (
     Beat,
     Command,
+    Dismiss,
     DrainAsked,
     DropZygote,
     End,
@@ -77,8 +80,8 @@ class Host:
         self.name = new_id()[:8]
         self._config = config
         self._life = life
-        self._pool = Pool(self.name, config.executors, config.drain_timeout)
-        self._board = Board.create(config.executors)
+        self._pool = Pool(self.name, config.min_executors, config.ceiling, config.drain_timeout)
+        self._board = Board.create(config.ceiling)
         self._lease = Lease()
         self._renewal = Renewal(self.name, config.kvs_url, TERM)
         # Nothing waits for a connection: an old heartbeat would belie executors that came since.
@@ -134,7 +137,13 @@ class Host:
         match command:
             case Beat(names=names):
                 self._report_deaths()
-                self._dealer.send(encode(Heartbeat(PROTOCOL, self.name, names)))
+                size = PoolSize(
+                    self._config.min_executors,
+                    self._config.most,
+                    self._config.ceiling,
+                    self._config.idle_timeout,
+                )
+                self._dealer.send(encode(Heartbeat(PROTOCOL, self.name, names, *size)))
                 if self._said_ready:
                     self._renewal.renew()
             case ReportDeath():
@@ -147,20 +156,22 @@ class Host:
                 self._leaving = True
             case StartZygote():
                 self._zygote = ZygoteLink(self._config, self.name, self._board, self._poller)
-            case Fork() | End() | Kill() | Nudge() | Ping() | DropZygote():
+            case Fork() | End() | Dismiss() | Kill() | Nudge() | Ping() | DropZygote():
                 if self._zygote is not None:
                     self._command(self._zygote, command)
             case _:
                 assert_never(command)
 
     def _command(
-        self, zygote: ZygoteLink, command: Fork | End | Kill | Nudge | Ping | DropZygote
+        self, zygote: ZygoteLink, command: Fork | End | Dismiss | Kill | Nudge | Ping | DropZygote
     ) -> None:
         match command:
             case Fork(name=name, slot=slot):
                 zygote.fork(name, slot)
             case End(name=name, run_id=run_id, reason=reason):
                 zygote.end(name, run_id, reason)
+            case Dismiss(pid=pid):
+                zygote.signal(pid, signal.SIGTERM)
             case Kill(pid=pid):
                 zygote.signal(pid, signal.SIGKILL)
             case Nudge(pid=pid):
@@ -173,7 +184,9 @@ class Host:
 
     def _report(self, death: ReportDeath) -> None:
         ran = self._board.take(death.slot)
-        _log.warning("executor %s died%s: %s", death.name, f" in {ran}" * bool(ran), death.reason)
+        level = logging.INFO if death.reason == RETIRED else logging.WARNING
+        where = f" in {ran}" * bool(ran)
+        _log.log(level, "executor %s ended%s: %s", death.name, where, death.reason)
         running = NOBODY if death.blameless else ran
         self._deaths.append(ExecutorDied(self.name, death.name, death.reason, running))
         self._report_deaths()
@@ -228,7 +241,7 @@ class Host:
             _log.warning("dropped a message: %s", error)
             return
         match message:
-            case Knock() | Replace() | Fence() | Drained():
+            case Resize() | Retire() | Knock() | Replace() | Fence() | Drained():
                 self._feed(message)
             case _:
                 _log.warning("a host is not sent a %s", type(message).__name__)

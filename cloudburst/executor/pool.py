@@ -6,10 +6,11 @@ import enum
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from cloudburst.core.messages import Drained, Fence, Knock, Replace
+from cloudburst.core.hosts import Drained, Fence, Knock, Replace, Resize, Retire
 from cloudburst.executor.pool_events import (
     Beat,
     Command,
+    Dismiss,
     DrainAsked,
     DropZygote,
     End,
@@ -42,6 +43,8 @@ ZYGOTE_SILENCE = 3.0
 ZYGOTE_START = 60.0
 """Seconds that a zygote may take to import everything."""
 
+RETIRED = "it was not needed any more"
+
 
 class ZygoteState(enum.Enum):
     """Life of the one zygote."""
@@ -61,6 +64,8 @@ class Slot:
         since: when it was asked for, and then when it started.
         due: when the next one may be started.
         condemned: it is to end for no fault of what it runs.
+        retiring: it has nothing to do, and ends by itself.
+        wanted: whether another one takes its place when it ends.
     """
 
     name: str = ""
@@ -68,11 +73,13 @@ class Slot:
     since: float = 0.0
     due: float = 0.0
     condemned: bool = False
+    retiring: bool = False
+    wanted: bool = True
     restarts: Restarts = field(default_factory=Restarts)
 
     def vacate(self) -> None:
         """The executor is gone."""
-        self.name, self.pid, self.condemned = "", 0, False
+        self.name, self.pid, self.condemned, self.retiring = "", 0, False, False
 
 
 class Pool:
@@ -80,13 +87,18 @@ class Pool:
 
     Args:
         host: name of the host; executors are called ``<host>.<number>``, never the same twice.
-        wanted: how many to keep running.
+        least: how many to keep running in any case.
+        ceiling: how many there may ever be at a time; by default no more.
         drain_timeout: seconds that runs have to end once somebody wants the host to end.
     """
 
-    def __init__(self, host: str, wanted: int, drain_timeout: float = 30.0) -> None:
+    def __init__(
+        self, host: str, least: int, ceiling: int = 0, drain_timeout: float = 30.0
+    ) -> None:
         self.host = host
-        self.slots = [Slot() for _ in range(wanted)]
+        self.slots = [Slot() for _ in range(least)]
+        self._least = least
+        self._ceiling = max(least, ceiling)
         self.zygote = ZygoteState.DOWN
         self._drain_timeout = drain_timeout
         self._named = 0
@@ -111,7 +123,12 @@ class Pool:
     @property
     def complete(self) -> bool:
         """Whether as many run as are wanted."""
-        return all(slot.pid for slot in self.slots)
+        return all(slot.pid for slot in self.slots if slot.wanted)
+
+    @property
+    def wanted(self) -> int:
+        """How many are wanted."""
+        return sum(slot.wanted for slot in self.slots)
 
     @property
     def draining(self) -> bool:
@@ -133,6 +150,8 @@ class Pool:
             case Forked(name=name, pid=pid):
                 for slot in self._slots_of(name):
                     slot.pid, slot.since = pid, now
+                    if slot.retiring:
+                        return [Dismiss(pid)]
             case ExecutorGone():
                 return self._bury(event, now)
             case Tick():
@@ -145,12 +164,19 @@ class Pool:
             case LeaseBack():
                 self._leased = True
             case _:
-                return self._obey(event)
+                return self._obey(event, now)
         return []
 
-    def _obey(self, order: Knock | Replace | Fence | Drained) -> list[Command]:
+    def _obey(
+        self, order: Resize | Retire | Knock | Replace | Fence | Drained, now: float
+    ) -> list[Command]:
         """Do what the scheduler says."""
         match order:
+            case Resize(executors=wanted):
+                self._grow(min(wanted, self._ceiling), now)
+                return []
+            case Retire(executor=name):
+                return self._retire(name)
             case Knock(executor=name):
                 return [Nudge(slot.pid) for slot in self._slots_of(name) if slot.pid]
             case Replace(executor=name, run_id=run_id, reason=reason):
@@ -174,16 +200,18 @@ class Pool:
         if self.zygote is ZygoteState.DOWN and not self.draining:
             deadlines.append(self._zygote_due)
         elif self._may_fork:
-            deadlines += [slot.due for slot in self.slots if not slot.name]
+            deadlines += [slot.due for slot in self.slots if slot.wanted and not slot.name]
         return min(deadlines)
 
     def validate(self) -> None:
         """Check what must be true between any two events."""
         names, pids = self.names, self.pids
+        assert self._least <= self.wanted <= self._ceiling
         assert len(set(names)) == len(names), f"two executors of one name: {names}"
         assert len(set(pids)) == len(pids), f"two executors in one process: {pids}"
         for slot in self.slots:
-            assert slot.name or not (slot.pid or slot.condemned), "somebody without a name"
+            ghost = slot.pid or slot.condemned or slot.retiring
+            assert slot.name or not ghost, "somebody without a name"
             assert self._leased or slot.condemned or not slot.name, f"{slot.name} without a lease"
         assert self.zygote is ZygoteState.READY or not names, f"{names} without a zygote"
         numbers = [int(name.rpartition(".")[2]) for name in names]
@@ -196,10 +224,31 @@ class Pool:
     def _slots_of(self, name: str) -> list[Slot]:
         return [slot for slot in self.slots if slot.name == name]
 
+    def _grow(self, wanted: int, now: float) -> None:
+        """Want so many, in slots that were used before or in new ones."""
+        missing = wanted - self.wanted
+        for slot in self.slots:
+            if missing > 0 and not (slot.wanted or slot.name):
+                slot.wanted, slot.due = True, now
+                missing -= 1
+        room = self._ceiling - len(self.slots)
+        self.slots += [Slot(due=now) for _ in range(min(missing, room))]
+
+    def _retire(self, name: str) -> list[Command]:
+        commands: list[Command] = []
+        for slot in self._slots_of(name):
+            if not slot.retiring:
+                # If that is one too many, another takes its place.
+                slot.wanted = self.wanted <= self._least
+                slot.retiring = True
+            if slot.pid:
+                commands.append(Dismiss(slot.pid))
+        return commands
+
     def _condemn(self, names: tuple[str, ...], reason: str) -> list[Command]:
         commands: list[Command] = []
         for slot in self.slots:
-            if slot.name and slot.name in names and not slot.condemned:
+            if slot.name and slot.name in names:
                 slot.condemned = True
                 commands.append(End(slot.name, "", reason))
         return commands
@@ -208,9 +257,11 @@ class Pool:
         commands: list[Command] = []
         for number, slot in enumerate(self.slots):
             if slot.name == gone.name:
-                commands.append(ReportDeath(gone.name, gone.reason, number, slot.condemned))
+                innocent = slot.condemned or slot.retiring
+                reason = RETIRED if slot.retiring else gone.reason
+                commands.append(ReportDeath(gone.name, reason, number, innocent))
                 # User code that kills processes must not keep others from running.
-                at_once = gone.ordered or gone.at_work or slot.condemned
+                at_once = gone.ordered or gone.at_work or innocent
                 slot.due = now if at_once else now + slot.restarts.delay(now - slot.since)
                 slot.vacate()
         return commands
@@ -219,7 +270,7 @@ class Pool:
         commands: list[Command] = []
         for number, slot in enumerate(self.slots):
             if slot.name:
-                innocent = blameless or slot.condemned
+                innocent = blameless or slot.condemned or slot.retiring
                 commands.append(ReportDeath(slot.name, reason, number, innocent))
                 slot.vacate()
                 slot.due = now
@@ -257,7 +308,7 @@ class Pool:
             commands += [
                 self._fork(number, slot, now)
                 for number, slot in enumerate(self.slots)
-                if not slot.name and now >= slot.due
+                if slot.wanted and not slot.name and now >= slot.due
             ]
         if now >= self._beat_due:
             self._beat_due = now + HEARTBEAT

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from cloudburst.core.messages import Drained, Fence, Knock, Replace
+from cloudburst.core.hosts import Drained, Fence, Knock, Replace, Resize, Retire
 
 
 class ZygoteReady(NamedTuple):
@@ -91,6 +91,12 @@ class End(NamedTuple):
     reason: str
 
 
+class Dismiss(NamedTuple):
+    """Ask an executor to end, once it has handed back what it has: SIGTERM."""
+
+    pid: int
+
+
 class Kill(NamedTuple):
     """Kill an executor that nobody watches."""
 
@@ -136,6 +142,8 @@ Event: TypeAlias = (
     | Pong
     | Forked
     | ExecutorGone
+    | Resize
+    | Retire
     | Knock
     | Replace
     | Fence
@@ -151,6 +159,7 @@ Command: TypeAlias = (
     | Ping
     | Fork
     | End
+    | Dismiss
     | Kill
     | Nudge
     | ReportDeath

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 from cloudburst.core.messages import Frames, Mail
@@ -13,6 +12,7 @@ from cloudburst.core.wire import encode
 from cloudburst.errors import CloudburstError, UsageError
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.library import UserLibrary
+from cloudburst.executor.waiting import Waiting
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Append, KeyValueStore, TakeAll
 from cloudburst.serialization import join, pack, split, unpack
@@ -24,9 +24,6 @@ INBOX_TTL = 600.0
 INBOX_EVERY = 0.05
 """Seconds between two looks of a receiving step into its inbox in the KVS."""
 
-KNOCK_EVERY = 0.002
-"""Seconds between two looks of another thread of a receiving step into its mailbox."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -37,7 +34,7 @@ class PostOffice:
         address: this executor's own.
         peers: the way to other executors.
         store: holds the inboxes of steps that cannot be reached directly.
-        pump: takes in what has come on the executor's sockets, waiting so many seconds for it.
+        waiting: how a step waits for messages.
         doorbell: kept shut while the sockets are used.
     """
 
@@ -46,14 +43,14 @@ class PostOffice:
         address: str,
         peers: Peers,
         store: KeyValueStore,
-        pump: Callable[[float], None],
+        waiting: Waiting,
         doorbell: Doorbell,
     ) -> None:
         self._doorbell = doorbell
         self._address = address
         self._peers = peers
         self._store = store
-        self._pump = pump
+        self._waiting = waiting
         self._running: UserLibrary | None = None
         self._mailbox: deque[tuple[str, Frames]] = deque()
         self._look_at = 0.0
@@ -111,7 +108,11 @@ class PostOffice:
             SerializationError: the next message cannot be unpacked here; it is dropped.
         """
         deadline = time.monotonic() + timeout
-        self._wait(0.0)
+        self._waiting.look()
+        with self._waiting.until_done():
+            return self._received(recipient, deadline)
+
+    def _received(self, recipient: str, deadline: float) -> list[tuple[str, Any]]:
         while self.is_for_running(recipient):  # a thread of a step may outlive it
             now = time.monotonic()
             if now >= self._look_at:
@@ -120,17 +121,8 @@ class PostOffice:
             messages = self._opened()
             if messages or now >= deadline:
                 return messages
-            self._wait(min(deadline, self._look_at) - now)
+            self._waiting.wait(min(deadline, self._look_at) - now)
         return []
-
-    def _wait(self, seconds: float) -> None:
-        """Take in what comes within so many seconds, or a part of them."""
-        if self._doorbell.is_ours:
-            with self._doorbell.shut_meanwhile():
-                self._pump(seconds)
-        else:
-            self._doorbell.knock()
-            time.sleep(min(seconds, KNOCK_EVERY))
 
     def _opened(self) -> list[tuple[str, Any]]:
         """Take the mail out, up to a message that cannot be unpacked; that is the next one."""

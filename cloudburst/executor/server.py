@@ -16,6 +16,7 @@ from types import FrameType
 from cloudburst.config import ExecutorConfig
 from cloudburst.core.messages import (
     PROTOCOL,
+    Blocked,
     Bounce,
     DropDag,
     ExecutorReady,
@@ -50,6 +51,7 @@ from cloudburst.executor.events import (
     Report,
     SendTrigger,
     Undelivered,
+    Waits,
     Work,
 )
 from cloudburst.executor.functions import Functions
@@ -57,6 +59,7 @@ from cloudburst.executor.plans import fetch_plan
 from cloudburst.executor.post import PostOffice
 from cloudburst.executor.runner import Runner
 from cloudburst.executor.state import ExecutorState
+from cloudburst.executor.waiting import Waiting
 from cloudburst.kvs.base import KeyValueStore
 from cloudburst.kvs.redis import RedisStore
 from cloudburst.serialization import has_references
@@ -65,6 +68,9 @@ from cloudburst.transport import Context, Peers, Poller
 SHORT = 0.001
 """Seconds that finished results may wait for each other to be sent in one pipeline, and that the
 scheduler may wait to hear of a short run's end: it counts on such runs to end soon anyway."""
+
+ASK_EVERY = 10.0
+"""Seconds between two looks for shares of runs that wait for something since the last one."""
 
 BACKLOG = 32 << 20
 """Bytes that may wait here for a client that does not read them, before it is to read the stored
@@ -100,14 +106,17 @@ class ExecutorServer:
         self.functions = Functions(self.store, config.instance_idle)
         self.doorbell = Doorbell(self.look)
         address = self.inbox.address
-        self.post = PostOffice(address, self.peers, self.store, self.pump, self.doorbell)
+        self.waiting = Waiting(self.pump, self._say_waits, self.doorbell)
+        self.post = PostOffice(address, self.peers, self.store, self.waiting, self.doorbell)
         self.runner = Runner(
             config.name, address, self.store, self.post, self.functions, self.doorbell
         )
         self.says_running = writer_of(config.board_fd, config.slot)
         self.finished: list[Deliver] = []
         self.report_at = 0.0
-        self.reports: list[Finished | HandBack | Yield | Standing] = []
+        self.idle: set[tuple[str, int]] = set()
+        self.ask_at = 0.0
+        self.reports: list[Finished | HandBack | Yield | Standing | Blocked] = []
         self.postponed: deque[Frames] = deque()
         self.seconds: dict[tuple[str, int], float] = {}
         self.interruptible = False
@@ -117,12 +126,13 @@ class ExecutorServer:
         """Serve until the process is asked to end."""
         self._introduce()
         while not self.leaving:
-            timeout = SHORT if self.reports else self.functions.drop_idle()
+            timeout = SHORT if self.reports else self._idle_time()
             self.interruptible = True
             if not self.leaving:  # a signal may just have said so
                 self.poller.wait(timeout)
             self.interruptible = False
             self._take_in()
+            self._ask_after_idle()
             if not self.state.ready:
                 self._commit(self.store)  # a run whose plan is lost has ended without any work
                 self._report()
@@ -131,6 +141,23 @@ class ExecutorServer:
                 self.poller.wait(0.0)
                 self._take_in()
 
+    def _idle_time(self) -> float | None:
+        """Seconds until something is due without a message; None if nothing is."""
+        seconds = self.functions.drop_idle()
+        if not self.state.shares:
+            return seconds
+        asking = max(0.0, self.ask_at - time.monotonic())
+        return asking if seconds is None else min(seconds, asking)
+
+    def _ask_after_idle(self) -> None:
+        """Tell the scheduler of shares for which nothing comes: perhaps it knows better."""
+        now = time.monotonic()
+        if not self.state.shares or now < self.ask_at:
+            return
+        before, self.idle = self.idle, self.state.idle()
+        self.ask_at = now + ASK_EVERY
+        self.reports += [Standing(*share, active=False) for share in before & self.idle]
+
     def leave(self) -> None:
         """Hand what has not begun back to the scheduler, before the process ends."""
         self._take_in()
@@ -138,8 +165,11 @@ class ExecutorServer:
         self._feed(Leave())
         self._report()
 
-    def pump(self, timeout: float) -> None:
-        """For a function that waits for messages: take in what comes within so many seconds.
+    def pump(self, timeout: float) -> bool:
+        """For a function that waits: take in what comes within so many seconds.
+
+        Returns:
+            Whether anything came.
 
         Raises:
             InvocationCancelledError, InvocationTimedOutError: its run is over.
@@ -148,8 +178,12 @@ class ExecutorServer:
         self._commit(self.store)
         self._report()
         self.poller.wait(timeout)
-        self._take_in()
+        came = self._take_in()
         self.doorbell.raise_if_rung()
+        return came
+
+    def _say_waits(self, *, waits: bool) -> None:
+        self._feed(Waits(waits))
 
     def look(self) -> bool:
         """Take in what cannot wait for the end of the user code that runs; keep the rest.
@@ -190,11 +224,15 @@ class ExecutorServer:
                 return False
         return True
 
-    def _take_in(self) -> None:
+    def _take_in(self) -> bool:
+        """Act on all that has come. Returns whether anything has."""
+        came = bool(self.postponed)
         while self.postponed:
             self._receive(self.postponed.popleft())
         for frames in self._arrived():
             self._receive(frames)
+            came = True
+        return came
 
     def _receive(self, frames: Frames) -> None:
         try:

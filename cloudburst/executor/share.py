@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cloudburst.core.messages import Finished, Frames, RunContext, RunState, Trigger
+from cloudburst.core.messages import Finished, Frames, RunContext, RunState, Start, Trigger
 from cloudburst.core.plan import Edge, Plan
 from cloudburst.errors import ProtocolError
-from cloudburst.executor.events import Argument, Input, Local, Route, SendTrigger
+from cloudburst.executor.events import Argument, Input, Local, Route, SendTrigger, Work
 
 
 class Share:
@@ -33,6 +33,63 @@ class Share:
         self.left = len(route.missing)
         self.started = False
         self.times: list[tuple[int, float]] = []
+
+    def take_start(self, start: Start) -> list[Work]:
+        """The message that begins it. Returns what may run now.
+
+        Raises:
+            ProtocolError: it does not fit the plan; nothing has changed.
+        """
+        if self.started:
+            return []
+        position = 0
+        segment_of = self.route.plan.segment_of
+        arguments: dict[int, list[Argument]] = {}
+        for step, keyword, count in start.arguments:
+            if step not in self.route.context.given:
+                raise ProtocolError(f"run {start.run_id} has an argument for no step of its plan")
+            argument = Argument(step, keyword, start.frames[position : position + count])
+            arguments.setdefault(segment_of[step], []).append(argument)
+            position += count
+        self.started = True
+        self.arguments = arguments
+        ready = [self._one_less(number) for number in self.route.needs_start]
+        return [work for work in ready if work is not None]
+
+    def take_input(self, segment: int, position: int, value: Input) -> list[Work]:
+        """The value of an edge. Returns what may run now.
+
+        Raises:
+            ProtocolError: it does not fit the plan; nothing has changed.
+        """
+        if segment not in self.missing:
+            if self.route.is_here(segment):
+                return []  # a duplicate for a segment that has run
+            raise ProtocolError(f"segment {segment} of run {self.run_id} is not placed here")
+        if not 0 <= position < self.route.plan.segments[segment].inputs:
+            raise ProtocolError(f"segment {segment} of run {self.run_id} has no input {position}")
+        inputs = self.inputs.setdefault(segment, {})
+        if position in inputs:
+            return []
+        inputs[position] = value
+        work = self._one_less(segment)
+        return [] if work is None else [work]
+
+    def _one_less(self, number: int) -> Work | None:
+        missing = self.missing[number] - 1
+        if missing:
+            self.missing[number] = missing
+            return None
+        del self.missing[number]
+        inputs = self.inputs.pop(number, None)
+        return Work(
+            self.run_id,
+            self.epoch,
+            self.route,
+            number,
+            self.arguments.pop(number, ()),
+            [inputs[position] for position in range(len(inputs))] if inputs else (),
+        )
 
 
 def make_route(context: RunContext, packed: bytes, plan: Plan, address: str) -> Route:

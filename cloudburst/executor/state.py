@@ -10,6 +10,7 @@ import logging
 from collections import deque
 
 from cloudburst.core.messages import (
+    Blocked,
     Bounce,
     Finished,
     Frames,
@@ -26,7 +27,6 @@ from cloudburst.core.plan import Plan
 from cloudburst.core.wire import unpack_context
 from cloudburst.errors import ProtocolError
 from cloudburst.executor.events import (
-    Argument,
     Command,
     Deliver,
     Done,
@@ -41,6 +41,7 @@ from cloudburst.executor.events import (
     Route,
     Stale,
     Undelivered,
+    Waits,
     Work,
 )
 from cloudburst.executor.share import Share, finished_of, make_route, packed, trigger_of
@@ -64,6 +65,7 @@ class ExecutorState:
         ended: what was said of the shares that ended here, in case nobody heard it.
         running: the segment that was taken out and is not `Done`.
         stopped: what stopped its run meanwhile.
+        blocked: whether it waits for what others do.
     """
 
     def __init__(self, address: str) -> None:
@@ -75,6 +77,7 @@ class ExecutorState:
         self.ended: dict[str, Finished | HandBack | Yield] = {}
         self.running: Work | None = None
         self.stopped: Stop | None = None
+        self.blocked = False
         self.early: dict[str, list[Start | Trigger]] = {}
 
     def handle(self, event: Event) -> list[Command]:
@@ -98,6 +101,8 @@ class ExecutorState:
                 return [self._correct(Finished(run_id, epoch, RunState.RUNNING, ()))]
             case Bounce():
                 return self._yield()
+            case Waits(waits=waits):
+                return self._wait(waits=waits)
             case Leave():
                 return self._leave()
             case PlanLoaded(plan=plan):
@@ -127,9 +132,9 @@ class ExecutorState:
                 return self._await_plan(message)
             share = Share(run_id, epoch, route)
         if isinstance(message, Start):
-            self._take_start(message, share)
+            self.ready += share.take_start(message)
         else:
-            self._take_input(share, message.segment, message.position, message.frames)
+            self.ready += share.take_input(message.segment, message.position, message.frames)
         self.shares[run_id] = share  # only now: a message that does not fit leaves no share
         return []
 
@@ -182,55 +187,10 @@ class ExecutorState:
                 commands.append(Deliver(context, failed=True, frames=failure, finished=finished))
         return commands
 
-    def _take_start(self, start: Start, share: Share) -> None:
-        if share.started:
-            return
-        position = 0
-        segment_of = share.route.plan.segment_of
-        arguments: dict[int, list[Argument]] = {}
-        for step, keyword, count in start.arguments:
-            if step not in share.route.context.given:
-                raise ProtocolError(f"run {start.run_id} has an argument for no step of its plan")
-            argument = Argument(step, keyword, start.frames[position : position + count])
-            arguments.setdefault(segment_of[step], []).append(argument)
-            position += count
-        share.started = True
-        share.arguments = arguments
-        for number in share.route.needs_start:
-            self._one_less(share, number)
-
-    def _take_input(self, share: Share, segment: int, position: int, value: Input) -> None:
-        if segment not in share.missing:
-            if share.route.is_here(segment):
-                return  # a duplicate for a segment that has run
-            raise ProtocolError(f"segment {segment} of run {share.run_id} is not placed here")
-        if not 0 <= position < share.route.plan.segments[segment].inputs:
-            raise ProtocolError(f"segment {segment} of run {share.run_id} has no input {position}")
-        inputs = share.inputs.setdefault(segment, {})
-        if position not in inputs:
-            inputs[position] = value
-            self._one_less(share, segment)
-
-    def _one_less(self, share: Share, number: int) -> None:
-        missing = share.missing[number] - 1
-        if missing:
-            share.missing[number] = missing
-            return
-        del share.missing[number]
-        inputs = share.inputs.pop(number, None)
-        work = Work(
-            share.run_id,
-            share.epoch,
-            share.route,
-            number,
-            share.arguments.pop(number, ()),
-            [inputs[position] for position in range(len(inputs))] if inputs else (),
-        )
-        self.ready.append(work)
-
     def _done(self, done: Done) -> list[Command]:
         work = done.work
         self.running, stopped, self.stopped = None, self.stopped, None
+        self.blocked = False
         share = self.shares.get(work.run_id)
         if share is None or share.epoch != work.epoch:
             if stopped is None:
@@ -249,7 +209,7 @@ class ExecutorState:
         commands: list[Command] = []
         for edge in outputs:
             if share.route.is_here(edge.segment):
-                self._take_input(share, edge.segment, edge.position, done.value)
+                self.ready += share.take_input(edge.segment, edge.position, done.value)
             else:
                 commands.append(trigger_of(share, edge, done.value))
         if share.left == 0:
@@ -310,8 +270,30 @@ class ExecutorState:
             return True
         return unpack_context(message.context).plan in self.plans
 
+    def _wait(self, *, waits: bool) -> list[Command]:
+        running = self.running
+        if running is None:
+            return []
+        self.blocked = waits
+        return [Report(Blocked(running.run_id, running.epoch, waits))]
+
     def _yield(self) -> list[Command]:
-        """Give back the runs that are wholly here, and of which nothing has begun."""
+        """Give back the runs that are wholly here, and of which nothing has begun.
+
+        While the code that runs waits for what others do, also what could run here and has begun
+        elsewhere: that code may wait for just this.
+        """
+        commands = self._yield_unbegun()
+        if self.blocked and self.running is not None:
+            stuck = {work.run_id: work.epoch for work in self.ready}
+            stuck.pop(self.running.run_id, None)
+            for run_id, epoch in stuck.items():
+                share = self.shares.get(run_id)
+                if share is not None and share.epoch == epoch:
+                    commands += self._give_back(run_id, epoch, "its executor waits for others")
+        return commands
+
+    def _yield_unbegun(self) -> list[Command]:
         running = self.running.run_id if self.running else None
         unbegun = [
             share
@@ -334,6 +316,14 @@ class ExecutorState:
             return Standing(run_id, epoch, active=self._runs(run_id, epoch))
         # What does not wait for inputs runs, or could.
         return Standing(run_id, epoch, active=share.left > len(share.missing))
+
+    def idle(self) -> set[tuple[str, int]]:
+        """The (run, epoch) of the shares for which something must come before they go on."""
+        return {
+            (run_id, share.epoch)
+            for run_id, share in self.shares.items()
+            if share.left == len(share.missing)
+        }
 
     def holds(self) -> tuple[tuple[str, int], ...]:
         """The (run, epoch) of which something is here that is not over."""

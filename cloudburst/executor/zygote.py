@@ -243,7 +243,7 @@ def main(
     """Run a zygote until its host ends or lets go of it."""
     run = None
     if config.start_method == "fork":
-        run = warm_up(load, max(1, usable_cores() // max(1, config.executors)))
+        run = warm_up(load, max(1, usable_cores() // max(1, config.min_executors)))
     # A copy: the executors inherit the descriptor under the number that their host told them.
     zygote = Zygote(life, channel, Board.open(os.dup(board_fd)), run)
     life.ready()

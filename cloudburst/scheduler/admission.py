@@ -102,6 +102,7 @@ class Admission:
         said = self._registry.options_of(call.target, is_dag=call.is_dag)
         run = new_run(next(self._order), client, call, plan, said.over(self.defaults))
         run.epoch = first_epoch(self.term)
+        run.called = self._turn.now
         self.runs[call.run_id] = run
         if run.options.timeout:
             limit = self._turn.now + run.options.timeout - age

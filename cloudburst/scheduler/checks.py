@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from cloudburst.core.messages import Knock, Probe, Replace, RunState, Standing, Stop
+from cloudburst.core.hosts import Knock, Replace
+from cloudburst.core.messages import Probe, RunState, Standing, Stop
 from cloudburst.scheduler.events import Send
 from cloudburst.scheduler.membership import Executor
 from cloudburst.scheduler.run import Run

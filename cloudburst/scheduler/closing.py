@@ -90,7 +90,7 @@ class Closing:
     def drop(self, run: Run) -> None:
         """The run is not this scheduler's: it was not accepted, or has ended before."""
         self._placing.stop(run, RunState.UNKNOWN)
-        self._placing.queues.remove(run)
+        self._placing.dequeue(run)
         run.watchers.add(run.client)
         run.become(RunState.FAILED)
         self._turn.write(DropMember(keys.OPEN_RUNS, run.run_id))

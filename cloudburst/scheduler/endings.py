@@ -13,8 +13,8 @@ from cloudburst.core.options import RunOptions
 from cloudburst.errors import CloudburstError
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Commit, CommitRun, DropMember
-from cloudburst.scheduler.events import Write
-from cloudburst.scheduler.run import Run
+from cloudburst.scheduler.events import Restored, Write
+from cloudburst.scheduler.run import Run, stop_error
 from cloudburst.serialization import join, pack_cluster_failure
 
 
@@ -73,13 +73,19 @@ def ending_of(run: Run, error: CloudburstError) -> Ending:
     return Ending(run, str(error), pack_cluster_failure(error))
 
 
-def orphan_end(call: Call, epoch: int, error: CloudburstError, defaults: RunOptions) -> Write:
+def orphan_end(event: Restored, error: CloudburstError, defaults: RunOptions) -> Write:
     """End a run that cannot even be made, because what it calls is not there any more.
 
     Its client finds the end in the KVS, when it asks and hears that the run is not known.
     """
-    frames, ttl = pack_cluster_failure(error), RunOptions(*call.options).over(defaults).result_ttl
-    write = _write(call, RunState.FAILED, epoch, (str(error), frames), ttl, token=0)
+    call, options = event.call, RunOptions(*event.call.options).over(defaults)
+    state = RunState.FAILED
+    if event.state == RunState.CANCELLING:  # there is no other end for it any more
+        late = 0.0 < options.timeout <= event.age
+        state = RunState.TIMED_OUT if late else RunState.CANCELLED
+        error = stop_error(call, options, state)
+    told = (str(error), pack_cluster_failure(error))
+    write = _write(call, state, event.epoch + 1, told, options.result_ttl, token=0)
     return Write((*write.operations, DropMember(keys.OPEN_RUNS, call.run_id)))
 
 

@@ -116,14 +116,14 @@ class Lifecycle:
             self.closing.conclude(run, stopped, run.stop_error(stopped))
         else:
             self.placing.admit(run, self.runs)
-            self.hold_back(run.run_id)
+        self.hold_back(run.run_id)
 
     def hold_back(self, awaited: str) -> None:
         """Runs that refer to this one, but came before it, must not take all executors from it."""
         for run in self.placing.hoping_for(self.runs[awaited], self.runs):
             if run.state is RunState.RUNNING:
                 self._take_back(run, f"run {awaited}, to which it refers, has not ended")
-            elif not self.placing.queues.remove(run):
+            elif not self.placing.dequeue(run):
                 continue  # it is resting, and will look for itself
             run.waits_for.add(awaited)
             self.placing.queues.park(run)
@@ -256,7 +256,7 @@ class Lifecycle:
         if run.state is RunState.CANCELLING or run.state in ENDED:
             return
         if run.state is RunState.PENDING:
-            self.placing.queues.remove(run)
+            self.placing.dequeue(run)
             self.closing.conclude(run, state, run.stop_error(state))
             return
         run.become(RunState.CANCELLING)
@@ -317,13 +317,24 @@ class Lifecycle:
             self.admission.record_late()
         if self.placing.deadline is not None and now >= self.placing.deadline:
             self.placing.take_back()
+        grow_at = self.placing.scaling.deadline
+        if grow_at is not None and now >= grow_at:
+            self.placing.look_again()
         if checks.deadline is not None and now >= checks.deadline:
             self.turn.commands += checks.questions(self.runs.values(), now)
             self.turn.commands += checks.reminders(self.members.all(), self.runs, now)
 
     def standing(self, executor: Executor, answer: Standing) -> None:
-        """An executor was asked after a run: one that stands still starts again."""
+        """An executor was asked after a run: one that stands still starts again.
+
+        Or it asks by itself, because nothing has come for its share for long. A message that was
+        under way when an earlier scheduler died may have made it hold what is over.
+        """
         run = self.runs.get(answer.run_id)
+        if not answer.active and (run is None or run.epoch > answer.epoch):
+            state = run.state if run else RunState.UNKNOWN
+            self.placing.stop_there(executor, Stop(answer.run_id, answer.epoch, state))
+            return
         if run is None or not self.placing.checks.is_lost(executor.name, answer):
             return
         if run.state is RunState.CANCELLING:

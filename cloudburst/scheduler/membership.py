@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from cloudburst.core.hosts import Heartbeat, PoolSize
+
 AHEAD = 0.002
 """Seconds of known work an executor may hold besides what it runs (late binding)."""
 
@@ -17,6 +19,12 @@ MAX_GONE = 1000
 """Names of dead executors remembered, against messages from them that are still on their way."""
 
 
+NOTHING_KNOWN = PoolSize(0, 0, 0, 0.0)
+
+LONG_BLOCKED = 3600.0
+"""Seconds that code which waits for others counts as: nobody knows for how long it does."""
+
+
 @dataclass(slots=True, eq=False)
 class Executor:
     """One executor as the scheduler sees it.
@@ -25,8 +33,9 @@ class Executor:
         order: breaks ties in placement, so that it is deterministic.
         shares: of each run that has work here, its epoch and the seconds that work should take.
         load: the sum of those seconds.
-        since: when it began, or last ended, a run, while it has any.
+        since: when it began, or last ended, a run; without one, since when it has none.
         bounced: whether it was asked, since then, to give way.
+        blocked: the run and epoch whose code waits there for what others do.
         plans: ids of the plans it has executed: their code is loaded there.
         missed: heartbeats of its host in a row that did not name it.
     """
@@ -39,6 +48,7 @@ class Executor:
     load: float = 0.0
     since: float = 0.0
     bounced: bool = False
+    blocked: tuple[str, int] | None = None
     plans: set[str] = field(default_factory=set)
     missed: int = 0
 
@@ -46,12 +56,29 @@ class Executor:
         """Whether work of ``expected`` seconds may be sent now, rather than wait for a choice."""
         return not self.shares or (self.load + expected <= AHEAD and not self.is_late(now))
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether its code waits for what others do: nothing else runs there till then."""
+        return self.blocked is not None
+
+    def block(self, run_id: str, epoch: int, *, waits: bool) -> bool:
+        """Code of a run waits, or goes on. Returns whether it is counted on here."""
+        share = self.shares.get(run_id)
+        if share is None or share[0] != epoch:
+            return False
+        self.blocked = (run_id, epoch) if waits else None
+        return True
+
     def is_late(self, now: float) -> bool:
         """Whether it takes longer than was expected."""
-        return bool(self.shares) and now - self.since > max(LATE, self.load)
+        return bool(self.shares) and (
+            self.blocked is not None or now - self.since > max(LATE, self.load)
+        )
 
     def load_at(self, now: float) -> float:
         """Its load; if it is late, at least as much as it has taken already."""
+        if self.blocked is not None:
+            return max(self.load, LONG_BLOCKED, now - self.since)
         return max(self.load, now - self.since) if self.is_late(now) else self.load
 
     def take(self, run_id: str, epoch: int, expected: float, now: float = 0.0) -> None:
@@ -68,10 +95,29 @@ class Executor:
         if share is None or share[0] > epoch:
             return False
         del self.shares[run_id]
+        if self.blocked is not None and self.blocked[0] == run_id:
+            self.blocked = None
         # Exactly nothing again when idle: sums of floats drift.
         self.load = self.load - share[1] if self.shares else 0.0
         self.since, self.bounced = now, False
         return True
+
+
+@dataclass(slots=True)
+class Host:
+    """One host as the scheduler sees it.
+
+    Attributes:
+        seen: when it was last heard of.
+        size: how many executors it may run; nothing is known before its first heartbeat.
+        asked: how many it was asked to run, in all.
+        asked_at: when.
+    """
+
+    seen: float
+    size: PoolSize = NOTHING_KNOWN
+    asked: int = 0
+    asked_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -82,19 +128,20 @@ class Membership:
         timeout: seconds without a heartbeat after which a host, with its executors, is lost.
 
     Attributes:
+        hosts: those that are heard of, by name.
         executors: those that may be given work, by name.
-        leaving: those that finish what they have.
+        leaving: those that finish what they have, of draining hosts, and those that retire.
         draining: hosts that are about to end.
         fenced: names whose runs were given to others: their hosts must replace them.
         gone: names of the dead.
     """
 
     timeout: float
+    hosts: dict[str, Host] = field(default_factory=dict)
     executors: dict[str, Executor] = field(default_factory=dict)
     leaving: dict[str, Executor] = field(default_factory=dict)
     draining: set[str] = field(default_factory=set)
     fenced: dict[str, None] = field(default_factory=dict)
-    last_seen: dict[str, float] = field(default_factory=dict)
     gone: dict[str, None] = field(default_factory=dict)
     counter: int = 0
 
@@ -103,8 +150,8 @@ class Membership:
         if self.find(name) or name in self.gone or name in self.fenced:
             return None
         self.counter += 1
-        self.last_seen.setdefault(host, now)
-        executor = Executor(name, host, address, self.counter)
+        self.hosts.setdefault(host, Host(now))
+        executor = Executor(name, host, address, self.counter, since=now)
         if host in self.draining:
             self.leaving[name] = executor
             return None
@@ -122,11 +169,21 @@ class Membership:
     def drain(self, host: str, now: float) -> list[Executor]:
         """Give the executors of a host no more work. Returns those that might have been given."""
         self.draining.add(host)
-        self.last_seen.setdefault(host, now)
+        self.hosts.setdefault(host, Host(now))
         leaving = [executor for executor in self.executors.values() if executor.host == host]
         for executor in leaving:
             self.leaving[executor.name] = self.executors.pop(executor.name)
         return leaving
+
+    def retire(self, executor: Executor) -> None:
+        """Give an executor that has nothing to do no more work."""
+        self.leaving[executor.name] = self.executors.pop(executor.name)
+
+    def retiring(self, host: str) -> list[str]:
+        """The executors of a host that are not needed any more, and have not ended."""
+        if host in self.draining:
+            return []
+        return [name for name, executor in self.leaving.items() if executor.host == host]
 
     def drained(self) -> list[str]:
         """The draining hosts whose executors have nothing left to do.
@@ -139,15 +196,16 @@ class Membership:
             self.remove(name, dead=True)
         return sorted(drained)
 
-    def heartbeat(self, host: str, names: Iterable[str], now: float) -> tuple[list[str], list[str]]:
+    def heartbeat(self, beat: Heartbeat, now: float) -> tuple[list[str], list[str]]:
         """A host says it is alive.
 
         Returns:
             Its executors that are not known here, and those known here that it no longer has.
         """
-        self.last_seen[host] = now
-        named = set(names)
-        mine = [executor for executor in self.all() if executor.host == host]
+        host = self.hosts.setdefault(beat.host, Host(now))
+        host.seen, host.size = now, beat.size
+        named = set(beat.executors)
+        mine = [executor for executor in self.all() if executor.host == beat.host]
         for executor in mine:
             executor.missed = 0 if executor.name in named else executor.missed + 1
         # The first that does not name it may have been sent before the executor was forked.
@@ -175,15 +233,16 @@ class Membership:
 
     def silent(self, now: float) -> list[str]:
         """Stop the hosts whose heartbeats stopped; returns the names of their executors."""
-        lost = {host for host, seen in self.last_seen.items() if now >= seen + self.timeout}
-        for host in lost:
-            del self.last_seen[host]
-            self.draining.discard(host)
+        lost = {name for name, host in self.hosts.items() if now >= host.seen + self.timeout}
+        for name in lost:
+            del self.hosts[name]
+            self.draining.discard(name)
         return [executor.name for executor in self.all() if executor.host in lost]
 
     def next_deadline(self) -> float | None:
         """When the next host would be lost if it stays silent."""
-        return min(self.last_seen.values()) + self.timeout if self.last_seen else None
+        seen = [host.seen for host in self.hosts.values()]
+        return min(seen) + self.timeout if seen else None
 
     def validate(self) -> None:
         """Check that nobody is both here and gone, and that loads are what was taken."""
@@ -193,8 +252,9 @@ class Membership:
         assert len(self.gone) <= MAX_GONE
         for name, executor in (*self.executors.items(), *self.leaving.items()):
             assert name == executor.name
-            assert (name in self.leaving) == (executor.host in self.draining)
-            assert executor.host in self.last_seen
+            assert name in self.leaving or executor.host not in self.draining
+            assert executor.host in self.hosts
+            assert executor.blocked is None or executor.blocked[0] in executor.shares
             total = sum(seconds for _, seconds in executor.shares.values())
             assert abs(total - executor.load) < 1e-6
 

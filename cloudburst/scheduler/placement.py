@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import inf
 from typing import NamedTuple, TypeAlias
 
@@ -28,6 +28,9 @@ TRIFLE = 500e-6
 
 SPREAD_ABOVE = 300e-6
 """Seconds below which a branch stays beside its parent: about what crossing over costs."""
+
+LONG = 0.01
+"""Seconds above which work is worth another executor, and branches have one each."""
 
 _SMOOTHING = 0.2
 
@@ -83,12 +86,23 @@ class ServiceTimes:
         self._of_plan = {key: self._of_plan[key] for key in plan_ids if key in self._of_plan}
 
 
-def place(
+def width(plan: Plan, expected: Sequence[float]) -> int:
+    """How many executors a plan has long work for at a time; at least one."""
+    long = Counter([plan.depths[n] for n, seconds in enumerate(expected) if seconds >= LONG])
+    return max(long.values(), default=1)
+
+
+def _never() -> bool:
+    return False
+
+
+def place(  # noqa: PLR0917  all that decides
     plan: Plan,
     executors: Mapping[str, Executor],
     expected: Sequence[float],
     homes: Mapping[Home, str],
     now: float = 0.0,
+    more_may_come: Callable[[], bool] = _never,
 ) -> Placement:
     """Place every segment of a plan.
 
@@ -98,9 +112,12 @@ def place(
         expected: seconds each segment should take.
         homes: where class instances of the plan's DAG live already.
         now: for how long executors have been at what they have.
+        more_may_come: whether there could be more executors soon. Then branches that are long, or
+            may be, wait for them rather than for each other: they may have to say something to
+            each other.
     """
     if len(plan.segments) > 1:
-        return _GraphPlacer(plan, executors, expected, homes, now).place()
+        return _GraphPlacer(plan, executors, expected, homes, now, more_may_come).place()
     home = homes.get((plan.dag, 0)) if plan.has_classes else None
     if home is not None:
         executor = executors[home]
@@ -166,6 +183,10 @@ class _Level:
             return best
         return min(self._waiting, key=self._rank, default=None)
 
+    def is_taken(self, executor: Executor) -> bool:
+        """Whether one more segment would have to wait there, nobody knows for how long."""
+        return executor in self._waiting or executor.is_blocked
+
     def may_begin(self, executor: Executor, expected: float) -> bool:
         return executor in self._waiting or executor.has_room(expected, self._now)
 
@@ -185,15 +206,17 @@ class _Level:
 class _GraphPlacer:
     """Places the segments of one plan in topological order."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  all that decides
         self,
         plan: Plan,
         executors: Mapping[str, Executor],
         expected: Sequence[float],
         homes: Mapping[Home, str],
         now: float,
+        more_may_come: Callable[[], bool],
     ) -> None:
         self.plan = plan
+        self.more_may_come = more_may_come
         self.now = now
         self.executors = executors
         self.expected = expected
@@ -214,6 +237,10 @@ class _GraphPlacer:
                 if source is None:
                     return Placement((), home or "")
                 executor = source
+            level = self.levels[depths[number]]
+            crowded = home is None and self.expected[number] >= LONG and level.is_taken(executor)
+            if crowded and self.more_may_come():
+                return Placement((), "")
             self.chosen.append(executor)
             self.levels[depths[number]].chose(executor, self.expected[number])
         return Placement(tuple(self.chosen))

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from cloudburst.core.messages import Bounce, Knock, Replace, RunState, Stop
+from cloudburst.core.hosts import Knock, Replace
+from cloudburst.core.messages import Blocked, Bounce, RunState, Stop
 from cloudburst.scheduler.checks import Checks
 from cloudburst.scheduler.membership import Executor, Membership
 from cloudburst.scheduler.placement import UNKNOWN, Homes, ServiceTimes, place, settle
 from cloudburst.scheduler.queues import ANY, Queues
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run
+from cloudburst.scheduler.scaling import Scaling
 from cloudburst.scheduler.turn import Turn
 
 GIVE_WAY = 0.01
 """Seconds that runs wait behind a late one before they are taken back."""
+
+SPREAD_PATIENCE = 0.5
+"""Seconds that branches wait for executors of their own."""
+
+ASK_BLOCKED = 0.1
+"""Seconds after which a blocked executor is asked again for what waits behind."""
 
 
 class Placing:
@@ -31,6 +40,7 @@ class Placing:
         times: how long segments take.
         homes: which executor keeps which instances.
         checks: asks after runs that take their time.
+        scaling: sees to it that there are enough executors.
         deadline: when to call `take_back`; None if no run waits behind another.
     """
 
@@ -39,6 +49,7 @@ class Placing:
         self.times = ServiceTimes()
         self.homes: Homes = {}
         self.checks = Checks()
+        self.scaling = Scaling(turn, members, self.queues, self.times)
         self.deadline: float | None = None
         self._hopes: defaultdict[str, set[str]] = defaultdict(set)
         self._turn = turn
@@ -85,7 +96,10 @@ class Placing:
         """Place a run, unless others wait for the same room."""
         home = self.homes.get((run.plan.dag, 0), ANY) if run.plan.has_classes else ANY
         if self.queues.waiting(ANY) or self.queues.waiting(home):
-            self.queues.add(run, home)
+            self._queue(run, home)
+            executor = self._members.executors.get(home)
+            if executor is not None and not executor.shares:
+                self.serve(executor)  # those before wait for others
         else:
             self._place(run)
 
@@ -93,9 +107,39 @@ class Placing:
         """An executor has less to do: runs that wait for room may start."""
         if executor.name not in self._members.executors:
             return
-        while (run := self.queues.pop(executor.name)) is not None:
-            if self._place(run) in (ANY, executor.name):
+        own = False
+        while (run := self.queues.pop(executor.name, own=own)) is not None:
+            blocked_on = self._place(run)
+            if blocked_on == executor.name:
                 return
+            # The eldest waits for several executors: what can run nowhere but here need not.
+            own |= blocked_on == ANY
+
+    def dequeue(self, run: Run) -> bool:
+        """Let a run wait no longer. Returns whether it did."""
+        waited = self.queues.remove(run)
+        if waited:
+            self._use_idle()
+        return waited
+
+    def look_again(self) -> None:
+        """Start what waits, if it waited for more executors than will come."""
+        self.scaling.grow()
+        self._use_idle()
+
+    def _use_idle(self) -> None:
+        """Who waited for several executors may have held up others."""
+        if not self.queues.waiting(ANY):
+            return
+        idle = [e for e in self._members.executors.values() if not e.shares]
+        if idle:
+            self.serve(idle[0])
+
+    def retire(self, host: str) -> None:
+        """Let go of executors of a host that are not needed any more."""
+        retired = self.scaling.retire(host, set(self.homes.values()))
+        for run in self.withdraw({executor.name for executor in retired}):
+            self.enqueue(run)
 
     def withdraw(self, names: Collection[str]) -> list[Run]:
         """These executors get no more work. Returns the runs that waited for them."""
@@ -110,11 +154,21 @@ class Placing:
         for executor in self._members.all():
             if len(executor.shares) < 2:
                 continue
-            self.deadline = now + GIVE_WAY
-            if now - executor.since > GIVE_WAY and not executor.bounced:
+            pause = ASK_BLOCKED if executor.is_blocked else GIVE_WAY
+            if executor.is_blocked and now - executor.since > pause:
+                executor.since, executor.bounced = now, False
+            self.deadline = min(self.deadline or math.inf, now + pause)
+            if (executor.is_blocked or now - executor.since > pause) and not executor.bounced:
                 executor.bounced = True
                 self._turn.send(executor.name, Bounce(executor.name))
                 self._turn.send(executor.host, Knock(executor.name))
+
+    def blocked(self, executor: Executor, message: Blocked) -> None:
+        """Code waits on an executor for what others do, or goes on."""
+        if executor.block(message.run_id, message.epoch, waits=message.waits):
+            executor.since, executor.bounced = self._turn.now, False
+            if len(executor.shares) > 1:
+                self.take_back()
 
     def holders(self, run: Run) -> list[Executor]:
         """The executors that have a share of the run, and are not gone."""
@@ -148,13 +202,16 @@ class Placing:
         if run.deaths:
             # It may kill this one too: let no other run die with it.
             expected = [UNKNOWN] * len(expected)
-        placement = place(plan, executors, expected, self.homes, self._turn.now)
+        now = self._turn.now
+        patient = now < run.called + SPREAD_PATIENCE
+        more = self.scaling.may_grow if patient else _never
+        placement = place(plan, executors, expected, self.homes, now, more)
         if placement.blocked_on is not None:
-            self.queues.add(run, placement.blocked_on)
+            self._queue(run, placement.blocked_on)
             return placement.blocked_on
         run.placed_on = placement.executors
         run.epoch += 1
-        now = run.started = self._turn.now
+        run.started = now
         run.become(RunState.RUNNING)
         self.checks.begin(now)
         for executor, segments in run.shares().items():
@@ -171,10 +228,20 @@ class Placing:
             self._turn.write(run.record())
         return None
 
+    def _queue(self, run: Run, executor: str) -> None:
+        self.queues.add(run, executor)
+        if executor == ANY:
+            self.scaling.waits()
+
     def validate(self, runs: Mapping[str, Run]) -> None:
         """Check that what is waited for may come, and that homes are there."""
+        assert (self.scaling.deadline is not None) >= self.queues.waiting(ANY)
         self.queues.validate(runs)
         assert all(hoping and hoping <= runs.keys() for hoping in self._hopes.values())
         assert self._hopes.keys().isdisjoint(runs)
         assert set(self.homes.values()) <= self._members.executors.keys()
         assert {dag for dag, _ in self.homes} <= self._registry.dags.keys()
+
+
+def _never() -> bool:
+    return False

@@ -38,17 +38,23 @@ class Queues:
         heapq.heappush(self._for_room[executor], (run.order, run))
         self._room_of[run.order] = executor
 
-    def pop(self, executor: str) -> Run | None:
-        """The eldest run that room on that executor may serve."""
+    def pop(self, executor: str, *, own: bool = False) -> Run | None:
+        """The eldest run that room on that executor may serve, or (``own``) no other's may."""
         if not self._room_of:
             return None
-        heads = [(queue[0], key) for key in (ANY, executor) if (queue := self._for_room.get(key))]
+        keys = (executor,) if own else (ANY, executor)
+        heads = [(queue[0], key) for key in keys if (queue := self._for_room.get(key))]
         if not heads:
             return None
         _, key = min(heads, key=lambda head: head[0][0])
         run = self._for_room[key][0][1]
         self._leave(run, key)
         return run
+
+    def first(self, executor: str, count: int) -> list[Run]:
+        """Some of the runs that wait for that executor, the eldest among them."""
+        queue = self._for_room.get(executor, [])
+        return [run for order, run in queue[:count] if self._room_of.get(order) == executor]
 
     def remove(self, run: Run) -> bool:
         """Let a run wait no longer. Returns whether it did."""

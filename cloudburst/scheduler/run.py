@@ -50,6 +50,7 @@ class Run:
         deaths: how many executors it has cost.
         raised: how often user code raised.
         returned: how often executors gave it back for no fault of its own.
+        called: when it came to this scheduler.
         started: when it was started last.
         stopping: how it is to end, while CANCELLING.
         stop_is_sure: whether nothing else can come before that end any more.
@@ -67,6 +68,7 @@ class Run:
     options: RunOptions
     arguments: tuple[tuple[int, str, int], ...]
     given: tuple[int, ...]
+    called: float = 0.0
     state: RunState = RunState.PENDING
     epoch: int = 0
     deaths: int = 0
@@ -152,12 +154,7 @@ class Run:
 
     def stop_error(self, state: RunState) -> CloudburstError:
         """What its client is told when it was stopped, to end in that state."""
-        what = f"run {self.run_id} of {self.call.target!r}"
-        if state is RunState.TIMED_OUT:
-            return InvocationTimedOutError(
-                f"{what} took longer than its {self.options.timeout:g} seconds"
-            )
-        return InvocationCancelledError(f"{what} was cancelled")
+        return stop_error(self.call, self.options, state)
 
     def death_error(self, executor: str, reason: str) -> CloudburstError:
         """What its client is told when it has cost too many executors."""
@@ -190,6 +187,14 @@ class Run:
             )
             position += count
         return list(starts.items())
+
+
+def stop_error(call: Call, options: RunOptions, state: RunState) -> CloudburstError:
+    """What the client of a run is told that was stopped, to end in that state."""
+    what = f"run {call.run_id} of {call.target!r}"
+    if state is RunState.TIMED_OUT:
+        return InvocationTimedOutError(f"{what} took longer than its {options.timeout:g} seconds")
+    return InvocationCancelledError(f"{what} was cancelled")
 
 
 def parked_of(call: Call) -> list[str]:

@@ -8,7 +8,8 @@ from watching import wait_until
 
 from cloudburst.child import Child, start_role
 from cloudburst.config import HostConfig
-from cloudburst.core.messages import Fence, Heartbeat, Message
+from cloudburst.core.hosts import Fence, Heartbeat
+from cloudburst.core.messages import Message
 from cloudburst.core.wire import decode, encode
 from cloudburst.transport import Context, Poller
 

@@ -18,7 +18,8 @@ from records import store_of, wait_for_state
 from watching import wait_until
 
 from cloudburst import CloudburstConnection
-from cloudburst.core.messages import Bounce, Call, Fence, Finished, Heartbeat, Knock, Result, Start
+from cloudburst.core.hosts import Fence, Heartbeat, Knock
+from cloudburst.core.messages import Bounce, Call, Finished, Result, Start
 from cloudburst.core.requests import ClusterStatus, GetStatus
 from cloudburst.kvs import keys
 

@@ -14,7 +14,8 @@ from watching import alive, family, members, wait_gone
 
 from cloudburst.child import start_role
 from cloudburst.config import HostConfig
-from cloudburst.core.messages import PROTOCOL, ExecutorDied, ExecutorReady, Heartbeat
+from cloudburst.core.hosts import ExecutorDied, Heartbeat
+from cloudburst.core.messages import PROTOCOL, ExecutorReady
 from cloudburst.errors import ClusterError
 from cloudburst.kvs.embedded import EmbeddedServer
 
@@ -98,7 +99,7 @@ def test_a_scheduler_that_comes_late_hears_nothing_outdated(directory: Path) -> 
         scheduler=f"ipc://{directory}/scheduler",
         kvs_url=EmbeddedServer(directory).url,
         bind=f"ipc://{directory}",
-        executors=2,
+        min_executors=2,
         start_method="fork",
     )
     host = start_role("host", config.to_json())
@@ -144,7 +145,7 @@ def test_executors_that_cannot_live_are_not_started_over_and_over(directory: Pat
         directory,
         EmbeddedServer(directory).url,
         bind=f"ipc://{directory}/nowhere",
-        executors=1,
+        min_executors=1,
         start_method="fork",
     )
     scheduler.listen(ExecutorDied, timeout=20.0)

@@ -12,17 +12,17 @@ import pytest
 from hosting import Scheduler
 from watching import alive, family, member, wait_gone, wait_until
 
-from cloudburst.core.messages import (
+from cloudburst.core.hosts import (
     NOBODY,
     Drained,
     Draining,
     ExecutorDied,
-    ExecutorReady,
     Fence,
     Heartbeat,
     Knock,
     Replace,
 )
+from cloudburst.core.messages import ExecutorReady
 from cloudburst.executor.board import Board
 from cloudburst.executor.lease import TERM, clock
 from cloudburst.kvs import keys

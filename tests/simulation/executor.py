@@ -53,6 +53,7 @@ from .runner import Bell, Runner, is_short
 
 SHORT = 0.001
 REPORTS = 8
+ASK_EVERY = 10.0
 CONNECT_WAIT = 0.5
 AVOID = 10.0
 """As in `cloudburst.executor.server` and `cloudburst.transport.peers`."""
@@ -91,12 +92,15 @@ class ExecutorProcess(Process):
         self.postponed: list[Message] = []
         self.avoided: dict[str, float] = {}
         self.leaving = False
+        self.idle: set[tuple[str, int]] = set()
+        self.ask_at = 0.0
 
     def main(self) -> Program[None]:
         self._introduce()
         while not self.leaving:
-            yield Wait(SHORT if self.reports else None)
+            yield Wait(SHORT if self.reports else self._idle_time())
             yield from self._take_in()
+            self._ask_after_idle()
             if not self.state.ready:
                 yield from self._commit()
                 self._report()
@@ -107,6 +111,16 @@ class ExecutorProcess(Process):
         yield from self._commit()
         yield from self._feed(Leave())
         self._report()
+
+    def _idle_time(self) -> float | None:
+        return max(0.0, self.ask_at - self.clock.now) if self.state.shares else None
+
+    def _ask_after_idle(self) -> None:
+        if not self.state.shares or self.clock.now < self.ask_at:
+            return
+        before, self.idle = self.idle, self.state.idle()
+        self.ask_at = self.clock.now + ASK_EVERY
+        self.reports += [Standing(*share, active=False) for share in before & self.idle]
 
     def knock(self) -> None:
         """SIGURG."""

@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections import deque
 from functools import partial
 
-from cloudburst.core.messages import (
-    PROTOCOL,
+from cloudburst.core.hosts import (
     Drained,
     Draining,
     ExecutorDied,
     Fence,
     Heartbeat,
     Knock,
-    Message,
+    PoolSize,
     Replace,
+    Resize,
+    Retire,
 )
+from cloudburst.core.messages import PROTOCOL, Message
 from cloudburst.executor.host import NOBODY
 from cloudburst.executor.lease import TERM, Lease
 from cloudburst.executor.pool import Pool
 from cloudburst.executor.pool_events import (
     Beat,
     Command,
+    Dismiss,
     DrainAsked,
     DropZygote,
     End,
@@ -54,6 +57,7 @@ FORK = 0.005
 REACTION = 0.0005
 STOP_GRACE = 0.5
 DRAIN_TIMEOUT = 5.0
+IDLE_TIMEOUT = 3.0
 
 
 class Renewed:
@@ -66,19 +70,21 @@ class HostProcess(Process):
     Args:
         ground: the world.
         name: its name, and that of its machine.
-        executors: how many it is to run.
+        executors: how many it is to run at least.
+        more: how many more while there is work for them.
 
     Attributes:
         executors: those that run or ran, by name.
         board: what each slot's executor runs.
     """
 
-    def __init__(self, ground: Ground, name: str, executors: int) -> None:
+    def __init__(self, ground: Ground, name: str, executors: int, more: int = 0) -> None:
         super().__init__(ground.clock, name, machine=name)
         self.ground = ground
-        self.pool = Pool(name, executors, DRAIN_TIMEOUT)
+        self.size = PoolSize(executors, executors + more, executors + more, IDLE_TIMEOUT)
+        self.pool = Pool(name, executors, executors + more, DRAIN_TIMEOUT)
         self.executors: dict[str, ExecutorProcess] = {}
-        self.board = [""] * executors
+        self.board = [""] * self.size.ceiling
         self.frozen = 0
         self._lease = Lease()
         self._deaths: deque[ExecutorDied] = deque()
@@ -162,7 +168,9 @@ class HostProcess(Process):
         match item:
             case Renewed():
                 return True
-            case Letter(message=Knock() | Replace() | Fence() | Drained() as order):
+            case Letter(
+                message=Resize() | Retire() | Knock() | Replace() | Fence() | Drained() as order
+            ):
                 self._feed(order)
                 return True
             case ZygoteReady() | ZygoteGone() | Forked() | ExecutorGone() | Pong() | DrainAsked():
@@ -186,7 +194,7 @@ class HostProcess(Process):
         match command:
             case Beat(names=names):
                 self._report_deaths()
-                self._send(Heartbeat(PROTOCOL, self.name, names))
+                self._send(Heartbeat(PROTOCOL, self.name, names, *self.size))
                 self._renew()
             case ReportDeath(name=name, reason=reason, slot=slot, blameless=blameless):
                 ran, self.board[slot] = self.board[slot], ""
@@ -215,6 +223,8 @@ class HostProcess(Process):
                 self.clock.after(FORK, partial(self._fork, self._zygote, name, slot))
             case End(name=name, run_id=run_id, reason=reason):
                 self.clock.after(REACTION, partial(self._kill_if_caught, name, run_id, reason))
+            case Dismiss(pid=pid):
+                self.clock.after(REACTION, partial(self._dismiss, self._pids[pid]))
             case Kill(pid=pid):
                 self._end(self._pids[pid])
             case Nudge(pid=pid):
@@ -241,6 +251,20 @@ class HostProcess(Process):
             executor.pause()
         executor.start()
         self._from_zygote(Forked(name, pid))
+
+    def _dismiss(self, executor: ExecutorProcess) -> None:
+        executor.terminate()
+        self._reap(self._zygote, executor)
+
+    def _reap(self, zygote: int, executor: ExecutorProcess) -> None:
+        """Wait for a process that ends by itself."""
+        if zygote != self._zygote:
+            return
+        if executor.alive:
+            self.clock.after(REACTION, partial(self._reap, zygote, executor))
+        else:
+            self.ground.network.leave(executor)
+            self._from_zygote(ExecutorGone(executor.name, "exit code 0", ordered=False))
 
     def _kill_if_caught(self, name: str, run_id: str, reason: str) -> None:
         if name in self.executors and (not run_id or self.board[self._slots[name]] == run_id):

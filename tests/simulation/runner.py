@@ -109,6 +109,10 @@ class Runner:
             failed = False
         except _Failed as error:
             value, reason = error.frames, str(error)
+        except KeyNotFound as error:
+            # It has had its chance, as if its code had raised.
+            self._ground.witness.facts(work.run_id).raised += 1
+            value, reason = pack_cluster_failure(error), str(error)
         except CloudburstError as error:
             value, reason = pack_cluster_failure(error), str(error)
         return Done(work, value, failed, self._ground.clock.now - begin, reason)
@@ -190,6 +194,7 @@ class Runner:
             if isinstance(blob, bytes):
                 outcome = outcome_of([blob])
                 if outcome.error:
+                    self._ground.witness.facts(attempt.partition("#")[0]).raised += 1
                     raise _Failed(packed(outcome, attempt), f"run {given.text} failed")
                 return outcome.text
             if clock.now >= deadline:

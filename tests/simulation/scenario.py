@@ -112,7 +112,8 @@ class Scenario:
         harsh: which network it has.
         latency: seconds that a message takes on the average.
         slow: how many of them take 200 times as long: a retransmission, a full queue.
-        hosts: how many executors each host runs.
+        hosts: how many executors each host runs at least.
+        more: how many more it may run while there is work for them.
         clients: of each, whether executors can reach it.
     """
 
@@ -122,6 +123,7 @@ class Scenario:
     latency: float
     slow: float
     hosts: tuple[int, ...]
+    more: int
     clients: tuple[bool, ...]
     functions: tuple[Function, ...]
     dags: tuple[Dag, ...]
@@ -146,6 +148,7 @@ class Scenario:
             latency=dice.choice((0.0001, 0.001, 0.01, 0.05)),
             slow=0.01,
             hosts=tuple(dice.randint(1, 3) for _ in range(dice.randint(1, 3))),
+            more=dice.choice((0, 0, 2, 8)),
             clients=tuple(dice.random() < 0.7 for _ in range(dice.randint(1, 3))),
             functions=functions,
             dags=dags,
@@ -169,6 +172,7 @@ class Scenario:
             latency=0.003,
             slow=0.1,
             hosts=dice.choice(((2,), (1, 1), (3, 2))),
+            more=dice.choice((0, 3)),
             clients=(True,),
             functions=functions,
             dags=(Dag("d0", (*sources, Step("end", "f0")), edges),),

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-from cloudburst.core.messages import PROTOCOL, ExecutorDied, Rejected, Relay, Result, Welcome
+from cloudburst.core.hosts import ExecutorDied
+from cloudburst.core.messages import PROTOCOL, Rejected, Relay, Result, Welcome
 from cloudburst.errors import KVSUnavailable
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Increment, KeyValueStore, Operation

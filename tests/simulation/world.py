@@ -93,7 +93,7 @@ class World:
 
     def add_host(self, executors: int) -> None:
         """One more host joins."""
-        host = HostProcess(self.ground, f"h{len(self.hosts) + 1}", executors)
+        host = HostProcess(self.ground, f"h{len(self.hosts) + 1}", executors, self.scenario.more)
         self.hosts.append(host)
         self._begin(host)
 
@@ -324,7 +324,7 @@ class World:
         if not living:
             return
         host = living[pick % len(living)]
-        another = partial(self.add_host, len(host.board))
+        another = partial(self.add_host, host.size.least)
         match trouble:
             case Trouble.EXECUTOR_DIES:
                 running = [executor.name for executor in host.living()]

@@ -16,6 +16,7 @@ from cloudburst.executor.functions import Functions
 from cloudburst.executor.post import PostOffice
 from cloudburst.executor.runner import Runner
 from cloudburst.executor.state import ExecutorState
+from cloudburst.executor.waiting import Waiting
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import KeyValueStore, Put
 from cloudburst.kvs.memory import MemoryStore
@@ -37,6 +38,11 @@ def given(*positional: Any, **keywords: Any) -> Given:
     return Given(positional, keywords)
 
 
+def in_vain(doorbell: Doorbell) -> Waiting:
+    """Waiting where nothing ever comes."""
+    return Waiting(lambda _: False, lambda *, waits: None, doorbell)
+
+
 class Stage:
     """One executor without its sockets: state and runner, and a store in memory."""
 
@@ -47,7 +53,7 @@ class Stage:
         self.functions = Functions(self.store, idle)
         self.doorbell = Doorbell(lambda: False)
         peers = Peers(Context())
-        self.post = PostOffice(ADDRESS, peers, self.store, lambda _: None, self.doorbell)
+        self.post = PostOffice(ADDRESS, peers, self.store, in_vain(self.doorbell), self.doorbell)
         self.runner = self.runner_with(self.functions)
         self.infos: dict[str, FunctionInfo] = {}
         self.numbers = itertools.count(1)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar, Unpack
 
+from cloudburst.core.hosts import Draining, ExecutorDied, Heartbeat, PoolSize
 from cloudburst.core.messages import (
     PROTOCOL,
     Arguments,
     Call,
     Cancel,
-    Draining,
-    ExecutorDied,
     ExecutorReady,
     Finished,
     Frames,
     HandBack,
-    Heartbeat,
     Message,
     Result,
     RunContext,
@@ -62,6 +60,7 @@ class Cluster:
         self.now = 0.0
         self.store = MemoryStore(clock=lambda: self.now)
         self.requests = 0
+        self.size = PoolSize(least=1, most=1, ceiling=1, idle_timeout=30.0)
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -104,7 +103,7 @@ class Cluster:
         return self.tell("host", ExecutorDied("host", name, reason, running))
 
     def heartbeat(self, *names: str, host: str = "host") -> list[Command]:
-        return self.tell(host, Heartbeat(PROTOCOL, host, names))
+        return self.tell(host, Heartbeat(PROTOCOL, host, names, *self.size))
 
     def drain(self, host: str = "host") -> list[Command]:
         return self.tell(host, Draining(host))
@@ -119,7 +118,7 @@ class Cluster:
         members = self.state.members
         while (deadline := self.state.next_deadline()) is not None and deadline <= end:
             self.now = max(self.now, deadline)
-            for host in [*members.last_seen]:
+            for host in [*members.hosts]:
                 names = [executor.name for executor in members.all() if executor.host == host]
                 commands += self.heartbeat(*names, host=host)
             commands += self.pass_time(0.0)

@@ -22,9 +22,9 @@ from cloudburst.errors import UsageError
 
 CONFIGS = [
     SchedulerConfig(address="tcp://0.0.0.0:7480", kvs_url="redis://kvs"),
-    HostConfig(scheduler="ipc:///s", kvs_url="unix:///k", bind="ipc:///d", executors=3),
+    HostConfig(scheduler="ipc:///s", kvs_url="unix:///k", bind="ipc:///d", min_executors=3),
     ExecutorConfig("e-1", "host", "ipc:///s", "unix:///k", "ipc:///d"),
-    LocalConfig(directory="/run/dir with spaces/é", executors=2, shared=True),
+    LocalConfig(directory="/run/dir with spaces/é", min_executors=2, shared=True),
 ]
 
 
@@ -68,7 +68,7 @@ def test_unknown_fields_are_named() -> None:
 
 
 def test_missing_fields_are_named() -> None:
-    with pytest.raises(UsageError, match="HostConfig needs bind, executors, kvs_url"):
+    with pytest.raises(UsageError, match="HostConfig needs bind, kvs_url, min_executors"):
         HostConfig.from_json('{"scheduler": "ipc:///s"}')
 
 

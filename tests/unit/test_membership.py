@@ -6,11 +6,19 @@ import random
 
 import pytest
 
+from cloudburst.core.hosts import Heartbeat
+from cloudburst.core.messages import PROTOCOL
 from cloudburst.scheduler.membership import AHEAD, MAX_GONE, Executor, Membership
 
 
 def executor(name: str = "a", order: int = 1) -> Executor:
     return Executor(name, "host", f"@{name}", order)
+
+
+def beat(
+    members: Membership, host: str, names: list[str], now: float
+) -> tuple[list[str], list[str]]:
+    return members.heartbeat(Heartbeat(PROTOCOL, host, tuple(names), 2, 4, 8, 30.0), now)
 
 
 @pytest.fixture
@@ -113,16 +121,16 @@ def test_an_executor_does_not_speak_for_its_host(members: Membership) -> None:
 
 
 def test_a_heartbeat_moves_the_deadline(members: Membership) -> None:
-    members.heartbeat("h", ["a", "b"], 2.5)
+    beat(members, "h", ["a", "b"], 2.5)
 
     assert members.next_deadline() == 5.5
 
 
 def test_the_deadline_is_that_of_the_host_silent_for_longest(members: Membership) -> None:
-    members.heartbeat("other", [], 1.0)
+    beat(members, "other", [], 1.0)
     assert members.next_deadline() == 3.0
 
-    members.heartbeat("h", [], 2.0)
+    beat(members, "h", [], 2.0)
     assert members.next_deadline() == 4.0
 
 
@@ -135,33 +143,33 @@ def test_a_silent_host_is_forgotten_with_all_its_executors(members: Membership) 
 
 
 def test_a_heartbeat_tells_who_is_unknown_here_in_order(members: Membership) -> None:
-    assert members.heartbeat("h", ["z", "b", "x", "a"], 1.0) == (["x", "z"], [])
+    assert beat(members, "h", ["z", "b", "x", "a"], 1.0) == (["x", "z"], [])
 
 
 def test_an_executor_is_missing_when_two_heartbeats_in_a_row_do_not_name_it(
     members: Membership,
 ) -> None:
-    assert members.heartbeat("h", ["a"], 1.0) == ([], [])
-    assert members.heartbeat("h", ["a"], 2.0) == ([], ["b"])
+    assert beat(members, "h", ["a"], 1.0) == ([], [])
+    assert beat(members, "h", ["a"], 2.0) == ([], ["b"])
 
 
 def test_one_heartbeat_that_names_it_starts_the_count_again(members: Membership) -> None:
     for now, names in enumerate((["a"], ["a", "b"], ["a"]), 1):
-        assert members.heartbeat("h", names, float(now)) == ([], [])
+        assert beat(members, "h", names, float(now)) == ([], [])
 
 
 def test_a_dead_executor_is_neither_unknown_nor_accepted(members: Membership) -> None:
     removed = members.remove("a", dead=True)
 
     assert removed is not None
-    assert members.heartbeat("h", ["a", "b"], 1.0) == ([], [])
+    assert beat(members, "h", ["a", "b"], 1.0) == ([], [])
     assert members.ready("a", "h", "@a", 1.0) is None
 
 
 def test_an_executor_out_of_reach_may_come_back(members: Membership) -> None:
     members.remove("a", dead=False)
 
-    assert members.heartbeat("h", ["a", "b"], 1.0) == (["a"], [])
+    assert beat(members, "h", ["a", "b"], 1.0) == (["a"], [])
     assert members.ready("a", "h", "@a", 1.0) is not None
 
 

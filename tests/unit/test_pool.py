@@ -5,7 +5,7 @@ import random
 import pytest
 from pooling import Story, died, gone
 
-from cloudburst.core.messages import Drained, Fence, Knock, Replace
+from cloudburst.core.hosts import Drained, Fence, Knock, Replace
 from cloudburst.executor.pool import (
     HEARTBEAT,
     Pool,

@@ -10,71 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from posting import Office
+from running import in_vain
 from sockets import PATIENCE, short_folder, wait_until
 
 from cloudburst.core.messages import Mail
-from cloudburst.core.wire import decode
 from cloudburst.errors import KVSUnavailable, SerializationError, UsageError
 from cloudburst.executor import post
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.library import UserLibrary
 from cloudburst.executor.post import PostOffice
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import KeyValueStore, TakeAll
+from cloudburst.kvs.base import TakeAll
 from cloudburst.kvs.memory import MemoryStore
 from cloudburst.serialization import pack
-from cloudburst.transport import Context, Peers, Poller
-
-
-class Office:
-    """The post office of one executor with its sockets, and the steps that run there."""
-
-    def __init__(self, address: str, store: KeyValueStore) -> None:
-        self.context = Context()
-        self.inbox = self.context.bind(address)
-        self.poller = Poller(self.inbox)
-        self.peers = Peers(self.context)
-        self.store = store
-        self.post = PostOffice(
-            self.inbox.address, self.peers, store, self.pump, Doorbell(self.look)
-        )
-        self.waits: list[float] = []
-
-    def pump(self, timeout: float) -> None:
-        """What an executor does while a function waits."""
-        self.waits.append(timeout)
-        self.poller.wait(timeout)
-        for _, frames in self.inbox.messages():
-            message = decode(frames)
-            assert isinstance(message, Mail)
-            self.post.deliver(message)
-
-    def look(self) -> bool:
-        """What an executor does when it is knocked at."""
-        self.pump(0.0)
-        return False
-
-    def mailbox(self) -> int:
-        """How many messages wait for the running step, after a look at what has come."""
-        self.pump(0.01)
-        return len(self.post._mailbox)
-
-    def library(self, step: str, run_id: str = "run") -> UserLibrary:
-        library = UserLibrary(self.store, self.post, run_id, 1, self.inbox.address)
-        library.step = step
-        return library
-
-    def run(self, step: str, run_id: str = "run") -> UserLibrary:
-        """A step runs from now on, until the next one does."""
-        self.post.close()
-        library = self.library(step, run_id)
-        self.post.open(library)
-        return library
-
-    def close(self) -> None:
-        self.peers.close()
-        self.inbox.close()
-        self.context.close()
 
 
 @pytest.fixture
@@ -281,9 +230,8 @@ def test_an_inbox_is_looked_into_while_waiting(
     monkeypatch.setattr(post, "INBOX_EVERY", 0.01)
     ann = here.run("ann")
     assert ann.recv() == []
-    elsewhere = PostOffice(
-        "ipc:///elsewhere", here.peers, store, lambda _: None, Doorbell(lambda: False)
-    )
+    doorbell = Doorbell(lambda: False)
+    elsewhere = PostOffice("ipc:///elsewhere", here.peers, store, in_vain(doorbell), doorbell)
     mail = Mail(ann.get_id(), "bob", pack("by the store").frames)
     leaving = threading.Timer(0.02, elsewhere.deliver, (mail,))
     leaving.start()
@@ -382,7 +330,8 @@ def test_without_a_store_mail_for_nobody_is_lost_with_a_word(
 def test_messages_wait_only_so_long(here: Office) -> None:
     now = 1000.0
     store = MemoryStore(clock=lambda: now)
-    office = PostOffice("ipc:///e", here.peers, store, lambda _: None, Doorbell(lambda: False))
+    doorbell = Doorbell(lambda: False)
+    office = PostOffice("ipc:///e", here.peers, store, in_vain(doorbell), doorbell)
     bob = UserLibrary(store, office, "run", 1, "ipc:///e")
     office.deliver(Mail(bob.get_id(), "ann", pack(1).frames))
     now += post.INBOX_TTL + 1

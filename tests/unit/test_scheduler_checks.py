@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from scheduling import LONG, Cluster, ends, operations, sent, started
 
-from cloudburst.core.messages import Finished, Knock, Probe, RunState, RunStatus, Stop, Watch
+from cloudburst.core.hosts import Knock
+from cloudburst.core.messages import Finished, Probe, RunState, RunStatus, Stop, Watch
 from cloudburst.errors import InvocationCancelledError
 from cloudburst.kvs.base import RecordRun
 from cloudburst.scheduler.checks import CHECK_EVERY
-from cloudburst.scheduler.events import Command
+from cloudburst.scheduler.events import Command, Send
 
 
 def asked(commands: list[Command]) -> list[tuple[str, str, int]]:
@@ -169,13 +170,24 @@ def test_answers_that_nobody_asked_for_do_not_count(cluster: Cluster) -> None:
         ("a", "r1", 1),
         ("b", "r1", 1),
         ("stranger", "r1", 1),
-        ("a", "never called", 1),
-        ("a", "r1", 0),
         ("a", "r1", 2),
     ):
         assert cluster.stand(executor, run_id, epoch) == []
 
     assert cluster.places("r1") == ["a"]
+
+
+@pytest.mark.parametrize(("run_id", "epoch"), [("never called", 7), ("r1", 0)])
+def test_who_waits_for_something_of_what_is_over_is_told_so(
+    cluster: Cluster, run_id: str, epoch: int
+) -> None:
+    cluster.call("r1")
+
+    stop, knock = cluster.stand("a", run_id, epoch)
+
+    state = RunState.RUNNING if run_id == "r1" else RunState.UNKNOWN
+    assert stop == Send("a", Stop(run_id, epoch, state))
+    assert knock == Send("host", Knock("a"))
 
 
 def test_late_answers_to_an_earlier_epoch_do_not_count(cluster: Cluster) -> None:
@@ -188,7 +200,7 @@ def test_late_answers_to_an_earlier_epoch_do_not_count(cluster: Cluster) -> None
 
     for _ in range(4):
         next_round(cluster)
-        assert cluster.stand("a", "r1", 1) == []
+        assert started(cluster.stand("a", "r1", 1)) == []
 
     assert cluster.epoch("r1") == 2
 

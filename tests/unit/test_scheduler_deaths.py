@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from scheduling import SHORT, Cluster, endings, operations, sent, started
 
-from cloudburst.core.messages import (
-    Knock,
-    Rejected,
-    Result,
-    RunState,
-    RunStatus,
-    Start,
-    Stop,
-    Watch,
-)
+from cloudburst.core.hosts import Knock
+from cloudburst.core.messages import Rejected, Result, RunState, RunStatus, Start, Stop, Watch
 from cloudburst.errors import ExecutorDiedError
 from cloudburst.kvs.base import CommitRun, RecordRun
 from cloudburst.scheduler.events import PeerGone, Send

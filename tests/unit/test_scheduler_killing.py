@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from scheduling import Cluster, ends, sent, started
 
-from cloudburst.core.messages import Knock, Probe, Replace, Stop
+from cloudburst.core.hosts import Knock, Replace
+from cloudburst.core.messages import Probe, Stop
 from cloudburst.errors import InvocationCancelledError
 from cloudburst.scheduler.events import Command
 from cloudburst.scheduler.lifecycle import KILL_AGAIN

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from scheduling import Cluster, endings, ends, operations, sent, started
 
-from cloudburst.core.messages import Call, Knock, Replace, Result, RunStatus, Stop
+from cloudburst.core.hosts import Knock, Replace
+from cloudburst.core.messages import Call, Result, RunStatus, Stop
 from cloudburst.core.options import RunOptions
 from cloudburst.errors import InvocationCancelledError, InvocationTimedOutError
 from cloudburst.kvs import keys

@@ -5,16 +5,8 @@ from __future__ import annotations
 import pytest
 from scheduling import Cluster, sent, started
 
-from cloudburst.core.messages import (
-    NOBODY,
-    PROTOCOL,
-    ExecutorReady,
-    ExecutorUnknown,
-    Fence,
-    Heartbeat,
-    Knock,
-    RunState,
-)
+from cloudburst.core.hosts import NOBODY, Fence, Heartbeat, Knock
+from cloudburst.core.messages import PROTOCOL, ExecutorReady, ExecutorUnknown, RunState
 from cloudburst.core.requests import ClusterStatus, GetStatus
 from cloudburst.scheduler.events import Command, PeerGone, Send
 
@@ -240,7 +232,7 @@ def test_executors_and_hosts_of_another_protocol_are_not_used(protocol: int) -> 
     cluster = Cluster()
 
     assert cluster.tell("x", ExecutorReady(protocol, "x", "host", "@x", 1, ())) == []
-    assert cluster.tell("host", Heartbeat(protocol, "host", ("x",))) == []
+    assert cluster.tell("host", Heartbeat(protocol, "host", ("x",), 1, 1, 1, 30.0)) == []
     assert members(cluster) == []
     assert cluster.state.next_deadline() is None
 

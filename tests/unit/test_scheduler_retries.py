@@ -5,16 +5,8 @@ from __future__ import annotations
 import pytest
 from scheduling import SHORT, Cluster, context, endings, ends, operations, sent, started
 
-from cloudburst.core.messages import (
-    Knock,
-    Rejected,
-    Result,
-    RunState,
-    RunStatus,
-    Start,
-    Stop,
-    Watch,
-)
+from cloudburst.core.hosts import Knock
+from cloudburst.core.messages import Rejected, Result, RunState, RunStatus, Start, Stop, Watch
 from cloudburst.errors import ExecutorDiedError
 from cloudburst.kvs.base import RecordRun
 from cloudburst.scheduler.events import Command, PeerGone, Send

@@ -5,14 +5,8 @@ from __future__ import annotations
 import pytest
 from scheduling import Cluster, endings, ends, operations, sent, started
 
-from cloudburst.core.messages import (
-    Knock,
-    Result,
-    RunState,
-    RunStatus,
-    Stop,
-    Watch,
-)
+from cloudburst.core.hosts import Knock
+from cloudburst.core.messages import Result, RunState, RunStatus, Stop, Watch
 from cloudburst.errors import InvocationCancelledError
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Commit, CommitRun, DropMember, RecordRun

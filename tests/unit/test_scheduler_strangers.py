@@ -5,13 +5,11 @@ from __future__ import annotations
 import pytest
 from scheduling import Cluster, started
 
+from cloudburst.core.hosts import Draining, ExecutorDied, Heartbeat
 from cloudburst.core.messages import (
     PROTOCOL,
-    Draining,
-    ExecutorDied,
     ExecutorReady,
     Finished,
-    Heartbeat,
     Message,
     RunState,
     Standing,
@@ -24,7 +22,7 @@ from cloudburst.core.messages import (
     [
         ExecutorReady(PROTOCOL, "nobody", "host", "@nobody", 1, ()),
         ExecutorReady(PROTOCOL, "nobody", "stranger", "@nobody", 1, ()),
-        Heartbeat(PROTOCOL, "host", ()),
+        Heartbeat(PROTOCOL, "host", (), 1, 1, 1, 30.0),
         ExecutorDied("host", "a", "killed by signal 9", "r1"),
         Draining("host"),
         Finished("r1", 1, RunState.SUCCEEDED, ()),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from scheduling import Cluster, sent, started
 
-from cloudburst.core.messages import Call, Knock, Replace, RunState, Start, Stop
+from cloudburst.core.hosts import Knock, Replace
+from cloudburst.core.messages import Call, RunState, Start, Stop
 from cloudburst.core.options import NOTHING_SAID
 from cloudburst.scheduler.checks import CHECK_EVERY, REMINDERS
 from cloudburst.scheduler.events import Command, Restored

@@ -1,0 +1,109 @@
+"""What hosts and the scheduler say to each other about executors.
+
+Messages like all others: see `cloudburst.core.messages`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+NOBODY = "-"
+"""In place of a run's id: none is to blame for the loss of an executor."""
+
+
+class PoolSize(NamedTuple):
+    """How many executors a host runs.
+
+    Attributes:
+        least: so many always.
+        most: so many that are not blocked.
+        ceiling: so many, blocked ones included.
+        idle_timeout: seconds without work after which one above ``least`` is not needed.
+    """
+
+    least: int
+    most: int
+    ceiling: int
+    idle_timeout: float
+
+
+class Heartbeat(NamedTuple):
+    """A host is alive, and so are these executors of its own (names).
+
+    The last four fields are its `PoolSize`.
+    """
+
+    protocol: int
+    host: str
+    executors: tuple[str, ...]
+    least: int
+    most: int
+    ceiling: int
+    idle_timeout: float
+
+    @property
+    def size(self) -> PoolSize:
+        """How many executors the host runs."""
+        return PoolSize(*self[3:])
+
+
+class ExecutorDied(NamedTuple):
+    """A host saw an executor's process end.
+
+    ``reason`` names the signal or exit code, ``running`` the run whose code it ran; "" if it ran
+    none, or that is not known; `NOBODY` if it was ended for reasons of its host.
+    """
+
+    host: str
+    executor: str
+    reason: str
+    running: str
+
+
+class Draining(NamedTuple):
+    """This host is about to end: give it no more work, and say `Drained` when it has none."""
+
+    host: str
+
+
+class Drained(NamedTuple):
+    """Nothing is left to do on that host."""
+
+    host: str
+
+
+class Resize(NamedTuple):
+    """Run so many executors, until some are to `Retire`; never fewer than now."""
+
+    executors: int
+
+
+class Retire(NamedTuple):
+    """An executor that has nothing to do is not needed any more."""
+
+    executor: str
+
+
+class Knock(NamedTuple):
+    """Have an executor look at its messages although it runs user code."""
+
+    executor: str
+
+
+class Replace(NamedTuple):
+    """Kill an executor, if it still runs user code of that run, and start another."""
+
+    executor: str
+    run_id: str
+    reason: str
+
+
+class Fence(NamedTuple):
+    """The scheduler has given these executors up, and their runs to others: replace them."""
+
+    executors: tuple[str, ...]
+
+
+HostMessage: TypeAlias = (
+    Heartbeat | ExecutorDied | Draining | Drained | Resize | Retire | Knock | Replace | Fence
+)

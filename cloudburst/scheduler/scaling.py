@@ -1,0 +1,142 @@
+"""How many executors there should be: more while long work waits, fewer when there is none.
+
+A run waits because every executor is at something. If that is short, room will come by itself, and
+another process would only take its share of the cores. If it is long, or nobody knows, a host is
+asked for another executor; blocked ones, whose code waits for others, do not count as busy. No I/O,
+no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from cloudburst.core.hosts import Resize, Retire
+from cloudburst.scheduler.membership import Executor, Host, Membership
+from cloudburst.scheduler.placement import LONG, ServiceTimes, width
+from cloudburst.scheduler.queues import ANY, Queues
+from cloudburst.scheduler.turn import Turn
+
+GROW_AFTER = 0.005
+"""Seconds that a run waits before it is seen whether it needs another executor."""
+
+GROW_EVERY = 0.05
+"""Seconds between two looks while runs wait."""
+
+START_PATIENCE = 2.0
+"""Seconds that an executor may take to start before it is not counted on any more."""
+
+
+KEEP_WARM = 600.0
+"""Seconds without work after which an executor is let go although it keeps class instances."""
+
+
+class Scaling:
+    """Asks hosts for executors, and lets them go.
+
+    Args:
+        turn: where commands go.
+        members: the hosts and their executors.
+        queues: the runs that wait.
+        times: how long segments take.
+
+    Attributes:
+        deadline: when to call `grow`; None if nothing waits.
+    """
+
+    def __init__(
+        self, turn: Turn, members: Membership, queues: Queues, times: ServiceTimes
+    ) -> None:
+        self.deadline: float | None = None
+        self._turn = turn
+        self._members = members
+        self._queues = queues
+        self._times = times
+
+    def waits(self) -> None:
+        """A run waits for room on any executor."""
+        if self.deadline is None:
+            self.deadline = self._turn.now + GROW_AFTER
+
+    def may_grow(self) -> bool:
+        """Whether there could be more executors soon, or some are being started."""
+        return any(room + starting > 0 for _, room, starting in self._hosts())
+
+    def grow(self) -> None:
+        """Ask for as many executors as the runs that wait need. To be called at the deadline."""
+        self.deadline = None
+        if not self._queues.waiting(ANY):
+            return
+        self.deadline = self._turn.now + GROW_EVERY
+        hosts = self._hosts()
+        most = sum(room for _, room, _ in hosts)
+        missing = min(most, self._missing(most) - sum(starting for *_, starting in hosts))
+        while missing > 0 and hosts:
+            name, room, starting = max(hosts, key=lambda host: host[1])
+            more = min(room, -(-missing // len(hosts)))
+            hosts.remove((name, room, starting))
+            missing -= more
+            self._ask(name, starting + more)
+
+    def retire(self, name: str, warm: Collection[str]) -> list[Executor]:
+        """Let go of a host's executors that are idle for long. To be called at its heartbeats.
+
+        Args:
+            name: the host's.
+            warm: executors that keep class instances, which are given more time.
+
+        Returns:
+            Those that get no more work from now on.
+        """
+        size, now = self._members.hosts[name].size, self._turn.now
+        mine = [e for e in self._members.executors.values() if e.host == name]
+        patience = {executor: size.idle_timeout for executor in mine if not executor.shares}
+        patience.update((e, max(KEEP_WARM, s)) for e, s in patience.items() if e.name in warm)
+        idle = [e for e, seconds in patience.items() if now - e.since >= seconds]
+        idle.sort(key=lambda executor: executor.since)
+        # None while others wait: it may be wanted in a moment.
+        spare = 0 if self._queues.waiting(ANY) else max(0, len(mine) - size.least)
+        for executor in idle[:spare]:
+            self._members.retire(executor)
+        for retiring in self._members.retiring(name):  # again, should it not have heard of it
+            self._turn.send(name, Retire(retiring))
+        return idle[:spare]
+
+    def _hosts(self) -> list[tuple[str, int, int]]:
+        """Of each host: its name, how many it may start, and how many it is starting."""
+        return [
+            (name, *self._room(name, host))
+            for name, host in self._members.hosts.items()
+            if name not in self._members.draining
+        ]
+
+    def _room(self, name: str, host: Host) -> tuple[int, int]:
+        mine = [e for e in self._members.executors.values() if e.host == name]
+        patient = self._turn.now < host.asked_at + START_PATIENCE
+        starting = max(0, host.asked - len(mine)) if patient else 0
+        busy = sum(not executor.is_blocked for executor in mine)
+        room = min(host.size.most - busy, host.size.ceiling - len(mine)) - starting
+        return max(0, room), starting
+
+    def _missing(self, most: int) -> int:
+        """How many executors the runs that wait could use."""
+        executors, now = self._members.executors.values(), self._turn.now
+        wanted, short = 0, False
+        for run in self._queues.first(ANY, most):
+            expected = self._times.of(run.plan)
+            if run.deaths or max(expected) >= LONG:
+                wanted += width(run.plan, expected)
+            else:
+                short = True
+        wanted -= sum(not executor.shares for executor in executors)
+        if not short:
+            return wanted
+        # Short ones need no executors of their own, but some that are not held up.
+        fluent = sum(not executor.is_late(now) for executor in executors)
+        least = sum(host.size.least for host in self._members.hosts.values())
+        return max(wanted, least - fluent)
+
+    def _ask(self, name: str, more: int) -> None:
+        host = self._members.hosts[name]
+        mine = sum(executor.host == name for executor in self._members.executors.values())
+        host.asked, host.asked_at = mine + more, self._turn.now
+        self._turn.send(name, Resize(host.asked))
