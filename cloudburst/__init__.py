@@ -34,9 +34,9 @@ from cloudburst.errors import (
 )
 
 if TYPE_CHECKING:
+    from cloudburst.calls.future import CloudburstFuture
     from cloudburst.client.client import CloudburstConnection
     from cloudburst.client.function import CloudburstFunction
-    from cloudburst.client.future import CloudburstFuture
     from cloudburst.executor.library import UserLibrary
     from cloudburst.local import LocalCluster
     from cloudburst.serialization import CloudburstReference
@@ -81,7 +81,7 @@ __version__ = VERSION
 _LAZY = {
     "CloudburstConnection": "cloudburst.client.client",
     "CloudburstFunction": "cloudburst.client.function",
-    "CloudburstFuture": "cloudburst.client.future",
+    "CloudburstFuture": "cloudburst.calls.future",
     "CloudburstReference": "cloudburst.serialization",
     "LocalCluster": "cloudburst.local",
     "UserLibrary": "cloudburst.executor.library",

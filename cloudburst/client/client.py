@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
+from cloudburst.calls.arguments import NamedArguments, arguments_of, pack_arguments
+from cloudburst.calls.future import CloudburstFuture
+from cloudburst.calls.open_calls import Calls
+from cloudburst.calls.parking import Parking
 from cloudburst.client.address import inbox_address, not_reached, scheduler_address
-from cloudburst.client.arguments import NamedArguments, arguments_of, pack_arguments
-from cloudburst.client.calls import Calls
 from cloudburst.client.catalog import Catalog
 from cloudburst.client.function import CallOptions
-from cloudburst.client.future import CloudburstFuture
 from cloudburst.client.link import Link
-from cloudburst.client.parking import Parking
 from cloudburst.client.requests import Requests
 from cloudburst.core.consistency import NORMAL, Consistency
 from cloudburst.core.ids import check_key, new_id, run_ids

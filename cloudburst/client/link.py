@@ -12,16 +12,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from cloudburst.calls.link import CallLink
 from cloudburst.core.messages import Frames, Message
 from cloudburst.core.wire import MAX_FRAMES, MAX_HEADER, decode, encode
 from cloudburst.errors import ClusterError, ProtocolError, UsageError
 from cloudburst.transport import Context, Memory, Poller
 
-SAY_AGAIN = 1.0
-"""Seconds without an answer after which a question is sent again."""
 
-
-class Link:
+class Link(CallLink):
     """Sockets shared by the threads of one connection.
 
     Args:
@@ -66,7 +64,7 @@ class Link:
 
     @property
     def reply_to(self) -> str:
-        """Where executors reach this connection; "" if they cannot."""
+        """See `CallLink.reply_to`."""
         return self._inbox.address if self._inbox else ""
 
     @property
@@ -75,12 +73,7 @@ class Link:
         return self._closing or self._pid != os.getpid()
 
     def send(self, message: Message) -> None:
-        """Send to the scheduler, from any thread.
-
-        Raises:
-            ClusterError: the connection is closed, or belongs to the parent of this process.
-            UsageError: the message is larger than what the scheduler takes.
-        """
+        """See `CallLink.send`."""
         self.check()
         frames = encode(message)
         if len(frames[0]) > MAX_HEADER or len(frames) > MAX_FRAMES:
@@ -89,28 +82,8 @@ class Link:
         if not self._flush_if_free():
             self._interrupt()
 
-    def ask(self, message: Message, answered: Callable[[], bool], seconds: float) -> bool:
-        """Send a message until it is ``answered()``, at most for so long. Returns whether it is.
-
-        Again after a while: a scheduler that dies takes with it what it has not read.
-
-        Raises:
-            ClusterError, UsageError: as for `send`.
-        """
-        deadline = time.monotonic() + seconds
-        while True:
-            self.send(message)
-            until = min(deadline, time.monotonic() + SAY_AGAIN)
-            if self.wait(answered, until):
-                return True
-            if until == deadline:
-                return False
-
     def wait(self, ready: Callable[[], bool], deadline: float | None) -> bool:
-        """Take in messages until ``ready()``, or until the deadline. Returns ``ready()``.
-
-        What has come by then is taken in even if the deadline is past.
-        """
+        """See `CallLink.wait`."""
         while not ready():
             self.check()
             left = None if deadline is None else deadline - time.monotonic()
@@ -127,7 +100,7 @@ class Link:
         return True
 
     def look(self) -> None:
-        """Take in what has come, without waiting; nothing if another thread does so anyway."""
+        """See `CallLink.look`."""
         self.check()
         if self._turn.acquire(blocking=False):
             try:
@@ -136,7 +109,7 @@ class Link:
                 self._release()
 
     def wake(self) -> None:
-        """Have waiting threads ask again whether they are ready, after a change by another one."""
+        """See `CallLink.wake`."""
         if self._turn.locked():
             self._interrupt()
 

@@ -8,6 +8,7 @@ Who says what to whom::
 
     client    -> scheduler  Hello Call Watch Cancel and the requests (each with a request number)
     scheduler -> client     Welcome Accepted Rejected RunStatus, and the replies to requests
+    executor  -> scheduler  Call Watch Cancel, answered as to a client: calls from functions
     scheduler -> executor   Start Stop Probe Bounce DropDag ExecutorUnknown
     executor  -> executor   Trigger Mail
     executor  -> client     Result (through the scheduler as Relay where it cannot be reached)
@@ -107,7 +108,8 @@ class Call(NamedTuple):
     """Run a DAG, or a lone function if ``is_dag`` is false.
 
     ``references`` are the KVS keys that stand for values among the arguments, ``patience`` the
-    seconds that they may take to appear there.
+    seconds that they may take to appear there. ``parent`` is the run whose code calls; "" for a
+    client.
     """
 
     run_id: str
@@ -120,7 +122,8 @@ class Call(NamedTuple):
     output_key: str
     patience: float
     options: Options
-    frames: Frames
+    parent: str = ""
+    frames: Frames = ()
 
 
 class Accepted(NamedTuple):

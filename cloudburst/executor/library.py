@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeGuard
 
+from cloudburst.calls.future import CloudburstFuture
 from cloudburst.core.ids import check_key, check_text
 from cloudburst.core.options import check_wait
 from cloudburst.errors import UsageError
@@ -32,21 +33,40 @@ class Post(Protocol):
         """The messages that have come, waiting up to ``timeout`` seconds for the first."""
 
 
+class Caller(Protocol):
+    """What carries the calls of a running step."""
+
+    def call(
+        self, parent: str, name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> CloudburstFuture:
+        """Call a function on behalf of a run."""
+
+    def call_dag(self, parent: str, name: str, arg_map: Mapping[str, Any]) -> CloudburstFuture:
+        """Call a DAG on behalf of a run."""
+
+
 class UserLibrary:
-    """The library argument of every function: state beside the function, and messages.
+    """The library argument of every function: state beside it, messages, and further calls.
 
     Attributes:
         run_id: the run this call belongs to.
         step: the step of the DAG that is running, or the function's name.
     """
 
-    __slots__ = ("_address", "_epoch", "_post", "_store", "run_id", "step")
+    __slots__ = ("_address", "_caller", "_epoch", "_post", "_store", "run_id", "step")
 
-    def __init__(
-        self, store: KeyValueStore, post: Post, run_id: str, epoch: int, address: str
+    def __init__(  # noqa: PLR0917  all that it stands for
+        self,
+        store: KeyValueStore,
+        post: Post,
+        caller: Caller,
+        run_id: str,
+        epoch: int,
+        address: str,
     ) -> None:
         self._store = store
         self._post = post
+        self._caller = caller
         self._epoch = epoch
         self._address = address
         self.run_id = run_id
@@ -148,6 +168,46 @@ class UserLibrary:
             KVSUnavailable: the store does not answer.
         """
         return self._post.receive(self.get_id(), check_wait("timeout", timeout))
+
+    def call(self, name: str, /, *args: Any, **keywords: Any) -> CloudburstFuture:
+        """Call a registered function, which runs elsewhere meanwhile.
+
+        While this function waits for the value, its executor counts as free: functions may call
+        each other, and themselves, as deep as they like. If the run that this function belongs to
+        is cancelled, fails or is started again, so are the calls that it has made cancelled; if
+        it succeeds, those that it has not waited for go on.
+
+        Args:
+            name: the function.
+            args: its arguments, without the library.
+            keywords: its keyword arguments.
+
+        Returns:
+            A future: ``get()`` gives the value. As an argument of another call it stands for it.
+
+        Raises:
+            InvalidName: no function can have that name.
+            SerializationError: an argument cannot be pickled.
+            KVSUnavailable: a large argument could not be stored.
+        """
+        return self._caller.call(self.run_id, name, args, keywords)
+
+    def call_dag(self, name: str, arg_map: Mapping[str, Any]) -> CloudburstFuture:
+        """Call a registered DAG, as `call` does a function.
+
+        Args:
+            name: the DAG.
+            arg_map: arguments by step name. A list is the list of a step's arguments, anything
+                else is its one argument.
+
+        Returns:
+            A future, as of `call`.
+
+        Raises:
+            UsageError: ``arg_map`` is no mapping.
+            InvalidName, SerializationError, KVSUnavailable: as `call`.
+        """
+        return self._caller.call_dag(self.run_id, name, arg_map)
 
     def log(self, message: str, *args: object) -> None:
         """Write a line to the executor's log, marked with step and run.

@@ -15,6 +15,7 @@ from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.events import Argument, Done, Input, Local, Work
 from cloudburst.executor.functions import Called, Functions, NotLoaded, arity_problem
 from cloudburst.executor.library import UserLibrary
+from cloudburst.executor.nested import NestedCalls
 from cloudburst.executor.post import PostOffice
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Get, KeyValueStore
@@ -53,6 +54,7 @@ class Runner:
         address: the executor's address, part of the ids that steps receive messages under.
         store: for references and the user library.
         post: carries the steps' messages.
+        nested: makes the steps' calls.
         functions: the loaded user code.
         doorbell: interrupts it.
     """
@@ -63,6 +65,7 @@ class Runner:
         address: str,
         store: KeyValueStore,
         post: PostOffice,
+        nested: NestedCalls,
         functions: Functions,
         doorbell: Doorbell,
     ) -> None:
@@ -70,6 +73,7 @@ class Runner:
         self._address = address
         self._store = store
         self._post = post
+        self._nested = nested
         self._functions = functions
         self._doorbell = doorbell
         self._pid = os.getpid()
@@ -100,7 +104,9 @@ class Runner:
 
     def _segment(self, work: Work) -> Input:
         plan = work.route.plan
-        library = UserLibrary(self._store, self._post, work.run_id, work.epoch, self._address)
+        library = UserLibrary(
+            self._store, self._post, self._nested, work.run_id, work.epoch, self._address
+        )
         values = [self._input(value) for value in work.inputs]
         for number in plan.segments[work.segment].steps:
             step = plan.steps[number]
@@ -142,18 +148,22 @@ class Runner:
         try:
             self._post.open(library)
             called = self._functions.callable_for(dag, step, library)
-            return called(library, *arguments, **keywords)
+            value = called(library, *arguments, **keywords)
+            self._nested.finish()
         except NotLoaded as missing:
             raise _StepFailed(pack_cluster_failure(missing.error), str(missing.error)) from None
         except BaseException as error:  # noqa: BLE001  whatever user code raises is a failure
             if called is not None and isinstance(error, TypeError):
                 error = _explained(error, step, called, len(arguments), keywords)
             raise self._failed(library.run_id, step, error) from None
+        else:
+            return value
         finally:
             if os.getpid() != self._pid:
                 # User code forked and came back in the child, which must not serve as well.
                 os._exit(0)
             self._post.close()
+            self._nested.forget()
 
     def _failed(self, run_id: str, step: PlanStep, error: BaseException) -> _StepFailed:
         frames = pack_failure(error, step=step.name, run_id=run_id, executor=self._name)

@@ -16,17 +16,17 @@ from types import FrameType
 from cloudburst.config import ExecutorConfig
 from cloudburst.core.messages import (
     PROTOCOL,
-    Blocked,
+    Accepted,
     Bounce,
     DropDag,
     ExecutorReady,
     ExecutorUnknown,
     Finished,
     Frames,
-    HandBack,
     Mail,
     Message,
     Probe,
+    Rejected,
     Relay,
     Result,
     RunStatus,
@@ -34,7 +34,6 @@ from cloudburst.core.messages import (
     Start,
     Stop,
     Trigger,
-    Yield,
 )
 from cloudburst.core.wire import decode, encode
 from cloudburst.errors import ProtocolError
@@ -55,8 +54,10 @@ from cloudburst.executor.events import (
     Work,
 )
 from cloudburst.executor.functions import Functions
+from cloudburst.executor.nested import NestedCalls, NestedLink
 from cloudburst.executor.plans import fetch_plan
 from cloudburst.executor.post import PostOffice
+from cloudburst.executor.reports import SHORT, Reports
 from cloudburst.executor.runner import Runner
 from cloudburst.executor.state import ExecutorState
 from cloudburst.executor.waiting import Waiting
@@ -65,19 +66,12 @@ from cloudburst.kvs.redis import RedisStore
 from cloudburst.serialization import has_references
 from cloudburst.transport import Context, Peers, Poller
 
-SHORT = 0.001
-"""Seconds that finished results may wait for each other to be sent in one pipeline, and that the
-scheduler may wait to hear of a short run's end: it counts on such runs to end soon anyway."""
-
 ASK_EVERY = 10.0
 """Seconds between two looks for shares of runs that wait for something since the last one."""
 
 BACKLOG = 32 << 20
 """Bytes that may wait here for a client that does not read them, before it is to read the stored
 results from the KVS."""
-
-REPORTS = 8
-"""Ended runs of which the scheduler is told at once, whatever comes next."""
 
 _log = logging.getLogger(__name__)
 
@@ -108,15 +102,16 @@ class ExecutorServer:
         address = self.inbox.address
         self.waiting = Waiting(self.pump, self._say_waits, self.doorbell)
         self.post = PostOffice(address, self.peers, self.store, self.waiting, self.doorbell)
+        self.nested = NestedLink(address, self._to_scheduler, self.waiting, self.doorbell)
+        calls = NestedCalls(self.nested, self.store)
         self.runner = Runner(
-            config.name, address, self.store, self.post, self.functions, self.doorbell
+            config.name, address, self.store, self.post, calls, self.functions, self.doorbell
         )
         self.says_running = writer_of(config.board_fd, config.slot)
         self.finished: list[Deliver] = []
-        self.report_at = 0.0
         self.idle: set[tuple[str, int]] = set()
         self.ask_at = 0.0
-        self.reports: list[Finished | HandBack | Yield | Standing | Blocked] = []
+        self.reports = Reports(self._to_scheduler)
         self.postponed: deque[Frames] = deque()
         self.seconds: dict[tuple[str, int], float] = {}
         self.interruptible = False
@@ -135,7 +130,7 @@ class ExecutorServer:
             self._ask_after_idle()
             if not self.state.ready:
                 self._commit(self.store)  # a run whose plan is lost has ended without any work
-                self._report()
+                self.reports.flush()
             while self.state.ready and not self.leaving:
                 self._turn()
                 self.poller.wait(0.0)
@@ -156,14 +151,15 @@ class ExecutorServer:
             return
         before, self.idle = self.idle, self.state.idle()
         self.ask_at = now + ASK_EVERY
-        self.reports += [Standing(*share, active=False) for share in before & self.idle]
+        for share in before & self.idle:
+            self.reports.add(Standing(*share, active=False))
 
     def leave(self) -> None:
         """Hand what has not begun back to the scheduler, before the process ends."""
         self._take_in()
         self._commit(self.store)
         self._feed(Leave())
-        self._report()
+        self.reports.flush()
 
     def pump(self, timeout: float) -> bool:
         """For a function that waits: take in what comes within so many seconds.
@@ -176,7 +172,7 @@ class ExecutorServer:
         """
         # It may wait for what others do when they have these.
         self._commit(self.store)
-        self._report()
+        self.reports.flush()
         self.poller.wait(timeout)
         came = self._take_in()
         self.doorbell.raise_if_rung()
@@ -204,10 +200,11 @@ class ExecutorServer:
                 heard |= isinstance(message, Stop | Bounce | ExecutorUnknown)
             except ProtocolError:
                 self.postponed.append(frames)  # to be refused again, with a word
+        self.nested.flush()
         if not self.doorbell.is_rung:
             # The code that runs was expected to be short, and results wait for its end.
             self._commit(self.spare_store)
-        self._report()
+        self.reports.flush()
         return heard
 
     def _take_in_now(self, message: Message) -> bool:
@@ -220,6 +217,8 @@ class ExecutorServer:
                 self._feed(message)
             case Mail() if self.post.is_for_running(message.recipient):
                 self.post.deliver(message)
+            case Result() | RunStatus() | Accepted() | Rejected():
+                self.nested.put(message)
             case _:
                 return False
         return True
@@ -251,6 +250,8 @@ class ExecutorServer:
                 self._feed(message)
             case Mail():
                 self.post.deliver(message)
+            case Result() | RunStatus() | Accepted() | Rejected():
+                self.nested.put(message)
             case DropDag(dag=dag):
                 self.functions.drop_dag(dag)
             case ExecutorUnknown():
@@ -264,7 +265,7 @@ class ExecutorServer:
         while time.perf_counter() < end and (work := self.state.next_work()) is not None:
             if (self.finished or self.reports) and not self._is_short(work):
                 self._commit(self.store)
-                self._report()
+                self.reports.flush()
             self.says_running(work.run_id)
             done = self.runner.run(work)
             self.seconds[work.route.plan.id, work.segment] = done.seconds
@@ -279,7 +280,7 @@ class ExecutorServer:
 
     def _feed(self, event: Event) -> None:
         if isinstance(event, Probe) and self._is_uncommitted(event.run_id):
-            self.reports.append(Standing(event.run_id, event.epoch, active=True))
+            self.reports.add(Standing(event.run_id, event.epoch, active=True))
             return
         for command in self.state.handle(event):
             self._carry_out(command)
@@ -296,10 +297,10 @@ class ExecutorServer:
                     reason = f"executor {address} could not be reached"
                     self._feed(Undelivered(trigger.run_id, trigger.epoch, reason))
             case Report(message=Finished() as finished):
-                self._finish(finished)
+                self.reports.finished(finished)
             case Report(message=message):
-                self.reports.append(message)
-                self._report()
+                self.reports.add(message)
+                self.reports.flush()
             case Interrupt(run_id=run_id, state=state):
                 self.doorbell.ring(run_id, state)
             case FetchPlan(plan_id=plan_id):
@@ -319,13 +320,13 @@ class ExecutorServer:
         if context.store and self.peers.backlog(context.reply_to) > BACKLOG:
             # The client is told where to look, instead of its results piling up here.
             self._sent(context.reply_to, encode(RunStatus(run_id, state)))
-            self._finish(item.finished)
+            self.reports.finished(item.finished)
             return
         result = Result(run_id, epoch, item.failed, item.frames)
         if not (context.reply_to and self._sent(context.reply_to, encode(result))):
             relay = Relay(context.client, run_id, epoch, item.failed, item.frames)
             self.scheduler.send(encode(relay))
-        self._finish(item.finished)
+        self.reports.finished(item.finished)
 
     def _sent(self, address: str, frames: Frames) -> bool:
         try:
@@ -333,20 +334,8 @@ class ExecutorServer:
         except OSError:  # whoever said so, this is not an address
             return False
 
-    def _finish(self, finished: Finished) -> None:
-        """Tell the scheduler, later if it was quick: its own work is nearer the next result."""
-        now = time.perf_counter()
-        if not self.reports:
-            self.report_at = now + SHORT
-        self.reports.append(finished)
-        took = sum([seconds for _, seconds in finished.times])
-        if len(self.reports) >= REPORTS or took > SHORT or now >= self.report_at:
-            self._report()
-
-    def _report(self) -> None:
-        for message in self.reports:
-            self.scheduler.send(encode(message))
-        self.reports.clear()
+    def _to_scheduler(self, message: Message) -> None:
+        self.scheduler.send(encode(message))
 
     def _introduce(self) -> None:
         name, host, address = self.config.name, self.config.host, self.inbox.address

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator
 
-from cloudburst.core.messages import Accepted, Call, Rejected
+from cloudburst.core.messages import Accepted, Call, Rejected, RunState
 from cloudburst.core.options import GRACE, RunOptions
 from cloudburst.core.wire import pack_call
-from cloudburst.errors import CloudburstError
+from cloudburst.errors import CloudburstError, InvocationCancelledError, Overloaded
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import AddMember, Delete
 from cloudburst.scheduler.acceptance import Acceptance
@@ -32,6 +33,7 @@ class Admission:
 
     Attributes:
         runs: those that have not ended, by id.
+        children: of each run, those that its code has called and that have not ended.
         acceptance: which of them clients are to be told of.
         defaults: options that nobody said anything of.
         term: that of this scheduler, see `cloudburst.scheduler.lease`.
@@ -47,6 +49,7 @@ class Admission:
         ttl: float,
     ) -> None:
         self.runs: dict[str, Run] = {}
+        self.children: defaultdict[str, set[str]] = defaultdict(set)
         self.acceptance = Acceptance()
         self.term = 0
         self.defaults = RunOptions(timeout=0.0, grace_period=GRACE, result_ttl=ttl)
@@ -62,7 +65,16 @@ class Admission:
 
         Raises:
             CloudburstError: what it calls is not there, or has no such step.
+            Overloaded: no executor could ever run it.
         """
+        parent = self.runs.get(call.parent)
+        if parent is not None and parent.state is not RunState.RUNNING:
+            raise InvocationCancelledError(f"run {call.parent}, which calls it, was ended")
+        if call.parent and self._placing.scaling.is_exhausted():
+            raise Overloaded(
+                "every executor waits for calls of its own, and there cannot be more executors: "
+                "functions call each other too deep, or too many at a time"
+            )
         run = self.new_run(client, call)
         self._placing.admit(run, self.runs)
         if call.store:
@@ -103,6 +115,10 @@ class Admission:
         run = new_run(next(self._order), client, call, plan, said.over(self.defaults))
         run.epoch = first_epoch(self.term)
         run.called = self._turn.now
+        if call.parent:
+            parent = self.runs.get(call.parent)
+            run.depth = 1 + (parent.depth if parent is not None else 0)
+            self.children[call.parent].add(run.run_id)
         self.runs[call.run_id] = run
         if run.options.timeout:
             limit = self._turn.now + run.options.timeout - age

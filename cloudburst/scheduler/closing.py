@@ -8,6 +8,7 @@ from cloudburst.core.messages import DropDag, RunState, RunStatus
 from cloudburst.errors import CloudburstError
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Commit, Delete, DropMember
+from cloudburst.scheduler.admission import Admission
 from cloudburst.scheduler.alarms import Alarm, Alarms, Due
 from cloudburst.scheduler.endings import Endings, ending_of
 from cloudburst.scheduler.placing import Placing
@@ -27,7 +28,7 @@ class Closing:
         registry: which DAGs there are; the instances of others are not kept.
         placing: lets what waited for the result start.
         alarms: the runs' own are cleared.
-        runs: those that have not ended, by id.
+        admission: has the runs that have not ended, and who called whom.
         tokens: where the tokens of writes come from.
 
     Attributes:
@@ -40,7 +41,7 @@ class Closing:
         registry: Registry,
         placing: Placing,
         alarms: Alarms,
-        runs: dict[str, Run],
+        admission: Admission,
         tokens: Iterator[int],
     ) -> None:
         self.endings = Endings(tokens)
@@ -48,7 +49,8 @@ class Closing:
         self._registry = registry
         self._placing = placing
         self._alarms = alarms
-        self._runs = runs
+        self._runs = admission.runs
+        self._children = admission.children
 
     def conclude(self, run: Run, state: RunState, error: CloudburstError) -> None:
         """End a run that no executor will end. Of a stored run the KVS must say so first."""
@@ -107,12 +109,20 @@ class Closing:
 
     def _forget(self, run: Run, told: RunState) -> None:
         del self._runs[run.run_id]
+        self._forget_child(run)
         self._alarms.clear(run.run_id)
         self._drop_instances(run)
         for name in run.parked():
             self._turn.write(Delete(keys.object_key(name)), DropMember(keys.PARKED, name))
         self.tell_watchers(run, told)
         self._placing.ended(run)
+
+    def _forget_child(self, run: Run) -> None:
+        siblings = self._children.get(run.call.parent)
+        if siblings is not None:
+            siblings.discard(run.run_id)
+            if not siblings:
+                del self._children[run.call.parent]
 
     def tell_watchers(self, run: Run, state: RunState) -> None:
         """Tell those who asked how the run stands."""

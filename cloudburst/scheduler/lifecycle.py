@@ -71,7 +71,7 @@ class Lifecycle:
         self.alarms = Alarms()
         self.admission = Admission(turn, registry, self.placing, self.alarms, tokens, ttl)
         self.runs = self.admission.runs
-        self.closing = Closing(turn, registry, self.placing, self.alarms, self.runs, tokens)
+        self.closing = Closing(turn, registry, self.placing, self.alarms, self.admission, tokens)
         self._tokens = tokens
         self._stopping: dict[int, Run] = {}
 
@@ -151,6 +151,8 @@ class Lifecycle:
                 self.placing.times.observe(run.plan.id, segment, seconds)
             if message.state in ENDED:
                 self.closing.end(run, RunState(message.state))
+                if message.state != RunState.SUCCEEDED:
+                    self._stop_children(run)
             elif run.state is RunState.CANCELLING:
                 self._stopped_there(run)
             elif not self.placing.holders(run):
@@ -193,7 +195,15 @@ class Lifecycle:
         else:
             self.placing.admit(run, self.runs)
 
+    def _stop_children(self, run: Run) -> None:
+        """Nobody waits any more for what its code has called."""
+        for run_id in sorted(self.admission.children.pop(run.run_id, ())):
+            child = self.runs.get(run_id)
+            if child is not None:
+                self.stop(child, RunState.CANCELLED)
+
     def _take_back(self, run: Run, reason: str) -> None:
+        self._stop_children(run)
         self.placing.stop(run, RunState.PENDING)
         run.become(RunState.PENDING)
         run.placed_on = ()
@@ -246,6 +256,7 @@ class Lifecycle:
         if run.deaths < run.options.deaths_allowed:
             self.start_again(run, reason)
             return
+        self._stop_children(run)
         name = next(executor.name for executor in run.placed_on if executor in gone)
         self.closing.conclude(run, RunState.FAILED, run.death_error(name, reason))
 
@@ -255,6 +266,7 @@ class Lifecycle:
         """Cancel a run, or end it because its time is over."""
         if run.state is RunState.CANCELLING or run.state in ENDED:
             return
+        self._stop_children(run)
         if run.state is RunState.PENDING:
             self.placing.dequeue(run)
             self.closing.conclude(run, state, run.stop_error(state))
@@ -355,6 +367,8 @@ class Lifecycle:
             if run.state is RunState.RUNNING:
                 present = [self.members.find(e.name) is e for e in run.placed_on]
                 assert all(present[n] or not e.shares for n, e in enumerate(run.placed_on))
+        called = [child for children in self.admission.children.values() for child in children]
+        assert self.runs.keys() >= set(called)
         pending = [run for run in self.runs.values() if run.state is RunState.PENDING]
         resting = [run for run in pending if Alarm(Due.AGAIN, run.run_id) in self.alarms]
         assert len(self.placing.queues) == len(pending) - len(resting)

@@ -202,10 +202,20 @@ class Placing:
         if run.deaths:
             # It may kill this one too: let no other run die with it.
             expected = [UNKNOWN] * len(expected)
+        homes = self.homes
+        if run.depth:
+            # Its caller waits for it: behind it, or behind others that wait, it would never run.
+            parent = run.call.parent
+            executors = {
+                name: executor
+                for name, executor in executors.items()
+                if not (executor.is_blocked or parent in executor.shares)
+            }
+            homes = {home: name for home, name in homes.items() if name in executors}
         now = self._turn.now
         patient = now < run.called + SPREAD_PATIENCE
         more = self.scaling.may_grow if patient else _never
-        placement = place(plan, executors, expected, self.homes, now, more)
+        placement = place(plan, executors, expected, homes, now, more)
         if placement.blocked_on is not None:
             self._queue(run, placement.blocked_on)
             return placement.blocked_on

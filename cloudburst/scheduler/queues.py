@@ -1,12 +1,15 @@
-"""Runs that wait, in the order they were called. No I/O."""
+"""Runs that wait, those called from deepest first, in the order of their calls. No I/O."""
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from cloudburst.scheduler.run import Run
+
+Rank: TypeAlias = tuple[int, int]
 
 ANY = ""
 """The queue of runs that any executor with room may take."""
@@ -20,11 +23,11 @@ class Queues:
     """Runs waiting for room, on any executor or on a certain one, and for other runs' results."""
 
     def __init__(self) -> None:
-        self._for_room: defaultdict[str, list[tuple[int, Run]]] = defaultdict(list)
+        self._for_room: defaultdict[str, list[tuple[Rank, Run]]] = defaultdict(list)
         self._for_result: defaultdict[str, dict[str, Run]] = defaultdict(dict)
         self._parked = 0
-        # Of each run that waits for room, by its order, the queue; what else heaps hold is stale.
-        self._room_of: dict[int, str] = {}
+        # Of each run that waits for room, by its rank, the queue; what else heaps hold is stale.
+        self._room_of: dict[Rank, str] = {}
 
     def __len__(self) -> int:
         return len(self._room_of) + self._parked
@@ -35,8 +38,8 @@ class Queues:
 
     def add(self, run: Run, executor: str) -> None:
         """Let a run wait for room on that executor (or on `ANY`), behind its elders."""
-        heapq.heappush(self._for_room[executor], (run.order, run))
-        self._room_of[run.order] = executor
+        heapq.heappush(self._for_room[executor], (run.rank, run))
+        self._room_of[run.rank] = executor
 
     def pop(self, executor: str, *, own: bool = False) -> Run | None:
         """The eldest run that room on that executor may serve, or (``own``) no other's may."""
@@ -65,14 +68,14 @@ class Queues:
                     del self._for_result[run_id]
             self._parked -= 1
             return True
-        key = self._room_of.get(run.order)
+        key = self._room_of.get(run.rank)
         if key is not None:
             self._leave(run, key)
         return key is not None
 
     def _leave(self, run: Run, key: str) -> None:
         """Thousands may leave at once: their entries go when they come to the top."""
-        del self._room_of[run.order]
+        del self._room_of[run.rank]
         queue = self._for_room[key]
         if len(queue) > 2 * len(self._room_of) + _STALE:
             queue[:] = [item for item in queue if self._room_of.get(item[0]) == key]

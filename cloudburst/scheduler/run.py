@@ -42,10 +42,11 @@ class Run:
     Attributes:
         run_id: the id that the client gave it.
         options: what it may take; nothing in them is left unsaid but ``max_retries``.
-        order: runs that wait are served in this order; a retried run keeps its place.
+        order: when it was called, relative to others; a retried run keeps its place.
         client: identity of the caller's connection.
         arguments: of each argument its step's index, keyword and number of frames.
         given: the steps that have arguments of their own.
+        depth: how many runs deep it was called from functions; 0 by a client.
         epoch: grows each time that it is started, see `first_epoch`.
         deaths: how many executors it has cost.
         raised: how often user code raised.
@@ -69,6 +70,7 @@ class Run:
     arguments: tuple[tuple[int, str, int], ...]
     given: tuple[int, ...]
     called: float = 0.0
+    depth: int = 0
     state: RunState = RunState.PENDING
     epoch: int = 0
     deaths: int = 0
@@ -91,6 +93,15 @@ class Run:
         if state not in _NEXT[self.state]:
             raise ValueError(f"run {self.run_id} is {self.state} and cannot become {state}")
         self.state = state
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Its place among those that wait: others wait for those that were called from deepest.
+
+        So few wait at a time; first come, first served would keep an executor blocked for each
+        call of a recursion.
+        """
+        return -self.depth, self.order
 
     @property
     def told(self) -> RunState:

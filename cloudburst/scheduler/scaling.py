@@ -61,6 +61,15 @@ class Scaling:
         """Whether there could be more executors soon, or some are being started."""
         return any(room + starting > 0 for _, room, starting in self._hosts())
 
+    def is_exhausted(self) -> bool:
+        """Whether all executors are blocked, and there cannot be more."""
+        executors = self._members.executors.values()
+        return (
+            bool(executors)
+            and all(executor.is_blocked for executor in executors)
+            and not self.may_grow()
+        )
+
     def grow(self) -> None:
         """Ask for as many executors as the runs that wait need. To be called at the deadline."""
         self.deadline = None
@@ -69,11 +78,13 @@ class Scaling:
         self.deadline = self._turn.now + GROW_EVERY
         hosts = self._hosts()
         most = sum(room for _, room, _ in hosts)
-        missing = min(most, self._missing(most) - sum(starting for *_, starting in hosts))
+        starting = sum(starting for *_, starting in hosts)
+        missing = min(most, self._missing(most + starting) - starting)
+        hosts = [host for host in hosts if host[1] > 0]
         while missing > 0 and hosts:
-            name, room, starting = max(hosts, key=lambda host: host[1])
+            host = name, room, starting = max(hosts, key=lambda host: host[1])
             more = min(room, -(-missing // len(hosts)))
-            hosts.remove((name, room, starting))
+            hosts.remove(host)
             missing -= more
             self._ask(name, starting + more)
 
@@ -118,7 +129,7 @@ class Scaling:
         return max(0, room), starting
 
     def _missing(self, most: int) -> int:
-        """How many executors the runs that wait could use."""
+        """How many executors the runs that wait could use, or the eldest of them."""
         executors, now = self._members.executors.values(), self._turn.now
         wanted, short = 0, False
         for run in self._queues.first(ANY, most):
@@ -131,7 +142,7 @@ class Scaling:
         if not short:
             return wanted
         # Short ones need no executors of their own, but some that are not held up.
-        fluent = sum(not executor.is_late(now) for executor in executors)
+        fluent = sum(e.load < LONG and not e.is_late(now) for e in executors)
         least = sum(host.size.least for host in self._members.hosts.values())
         return max(wanted, least - fluent)
 

@@ -42,6 +42,7 @@ class Overflow:
         # When to give up; never, as long as the stream is in use.
         self._deadlines: dict[Leaking, float] = {}
         self._thread: threading.Thread | None = None
+        self._ending: threading.Thread | None = None
         self._wake = -1
 
     def add(self, stream: Leaking) -> None:
@@ -68,6 +69,9 @@ class Overflow:
         """Wait until all is sent, at most so long; then close what has something left."""
         thread = self._thread
         if thread is None or not self._runs():
+            ending = self._ending  # it has nothing left to do, but may not be gone
+            if ending is not None:
+                ending.join()
             return
         thread.join(seconds)
         with self._lock:
@@ -126,7 +130,7 @@ class Overflow:
                     if deadline < math.inf:
                         stream.shut()
             if not self._deadlines:
-                self._thread = None
+                self._ending, self._thread = self._thread, None
             return {stream.fd: stream for stream in self._deadlines}
 
     def _milliseconds(self) -> int | None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudburst import CloudburstConnection, CloudburstError, CloudburstReference, RunTimeoutError
-from cloudburst.client.future import CloudburstFuture
+from cloudburst.calls.future import CloudburstFuture
 
 from .journal import Journal
 from .workload import (

@@ -30,7 +30,7 @@ class Scheduler:
         self.heard: list[tuple[str, Message]] = []
         self.answers = True
         self.bind_again(directory)
-        told = {"bind": f"ipc://{directory}", "executors": 2, **options}
+        told = {"bind": f"ipc://{directory}", "min_executors": 2, **options}
         config = HostConfig(scheduler=self.inbox.address, kvs_url=store, **told)  # type: ignore[arg-type]
         self._host = start_role("host", config.to_json()) if host is True else host or None
 

@@ -11,7 +11,7 @@ from hands import ByHand, Process
 from watching import wait_until
 
 from cloudburst import CloudburstConnection, SchedulerUnavailable
-from cloudburst.client.parking import LARGE
+from cloudburst.calls.parking import LARGE
 from cloudburst.core.ids import parked_name
 
 

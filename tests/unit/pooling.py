@@ -45,8 +45,8 @@ class Commands(list[Command]):
 class Story:
     """A pool, a clock that is moved by hand, and process numbers that are never used twice."""
 
-    def __init__(self, wanted: int = 2) -> None:
-        self.pool = Pool("h", wanted)
+    def __init__(self, wanted: int = 2, ceiling: int = 0) -> None:
+        self.pool = Pool("h", wanted, ceiling)
         self.now = 0.0
         self.pids = itertools.count(100)
 

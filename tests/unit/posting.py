@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from running import no_calls
+
 from cloudburst.core.messages import Mail
 from cloudburst.core.wire import decode
 from cloudburst.executor.doorbell import Doorbell
@@ -54,7 +56,9 @@ class Office:
         return len(self.post._mailbox)
 
     def library(self, step: str, run_id: str = "run") -> UserLibrary:
-        library = UserLibrary(self.store, self.post, run_id, 1, self.inbox.address)
+        library = UserLibrary(
+            self.store, self.post, no_calls(self.store), run_id, 1, self.inbox.address
+        )
         library.step = step
         return library
 

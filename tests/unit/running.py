@@ -13,6 +13,7 @@ from cloudburst.core.wire import pack_context
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.events import Deliver, Done, PlanLoaded, Work
 from cloudburst.executor.functions import Functions
+from cloudburst.executor.nested import NestedCalls, NestedLink
 from cloudburst.executor.post import PostOffice
 from cloudburst.executor.runner import Runner
 from cloudburst.executor.state import ExecutorState
@@ -43,6 +44,12 @@ def in_vain(doorbell: Doorbell) -> Waiting:
     return Waiting(lambda _: False, lambda *, waits: None, doorbell)
 
 
+def no_calls(store: KeyValueStore) -> NestedCalls:
+    """Calls that nobody hears."""
+    doorbell = Doorbell(lambda: False)
+    return NestedCalls(NestedLink(ADDRESS, lambda _: None, in_vain(doorbell), doorbell), store)
+
+
 class Stage:
     """One executor without its sockets: state and runner, and a store in memory."""
 
@@ -54,13 +61,14 @@ class Stage:
         self.doorbell = Doorbell(lambda: False)
         peers = Peers(Context())
         self.post = PostOffice(ADDRESS, peers, self.store, in_vain(self.doorbell), self.doorbell)
+        self.nested = no_calls(self.store)
         self.runner = self.runner_with(self.functions)
         self.infos: dict[str, FunctionInfo] = {}
         self.numbers = itertools.count(1)
 
     def runner_with(self, functions: Functions) -> Runner:
         """A runner here, of these functions."""
-        return Runner("e-1", ADDRESS, self.store, self.post, functions, self.doorbell)
+        return Runner("e-1", ADDRESS, self.store, self.post, self.nested, functions, self.doorbell)
 
     def register(self, **functions: object) -> None:
         """Register functions under their names."""

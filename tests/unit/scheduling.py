@@ -9,6 +9,7 @@ from cloudburst.core.hosts import Draining, ExecutorDied, Heartbeat, PoolSize
 from cloudburst.core.messages import (
     PROTOCOL,
     Arguments,
+    Blocked,
     Call,
     Cancel,
     ExecutorReady,
@@ -260,6 +261,12 @@ class Cluster:
     ) -> list[Command]:
         """The answer to a `Probe`."""
         return self.tell(executor, Standing(run_id, epoch, active))
+
+    def block(
+        self, executor: str, run_id: str, epoch: int = 1, *, waits: bool = True
+    ) -> list[Command]:
+        """Code of a run waits on an executor for what others do, or goes on."""
+        return self.tell(executor, Blocked(run_id, epoch, waits))
 
     def learn(self, target: str, seconds: float = SHORT) -> None:
         """Let the scheduler see how long a function or the branches of a DAG take."""

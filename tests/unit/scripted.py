@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from sockets import wait_until
 
-from cloudburst.client.calls import Calls
+from cloudburst.calls.open_calls import Calls
 from cloudburst.client.link import Link
 from cloudburst.client.requests import Requests
 from cloudburst.core.ids import VERSION, python_version

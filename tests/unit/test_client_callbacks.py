@@ -12,8 +12,9 @@ import pytest
 from scripted import Client, Scheduler, client_of, scheduler_in
 from sockets import PATIENCE, short_folder, wait_until
 
-from cloudburst.client import calls, listener
-from cloudburst.client.future import CloudburstFuture
+from cloudburst.calls import listener
+from cloudburst.calls import open_calls as calls
+from cloudburst.calls.future import CloudburstFuture
 from cloudburst.core.messages import RunState, RunStatus, Watch
 from cloudburst.errors import ClusterError, SchedulerUnavailable
 from cloudburst.serialization import pack_failure

@@ -12,7 +12,7 @@ from failing import raised
 from scripted import Client, Scheduler, client_of, result_of, scheduler_in
 from sockets import PATIENCE, short_folder, wait_until
 
-from cloudburst.client import calls
+from cloudburst.calls import open_calls as calls
 from cloudburst.core.messages import (
     Accepted,
     Call,

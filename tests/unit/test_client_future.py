@@ -13,8 +13,8 @@ import pytest
 from scripted import Client, Scheduler, client_of, scheduler_in
 from sockets import PATIENCE, short_folder, wait_until
 
-from cloudburst.client import calls
-from cloudburst.client.future import CloudburstFuture
+from cloudburst.calls import open_calls as calls
+from cloudburst.calls.future import CloudburstFuture
 from cloudburst.core.messages import Accepted, Cancel, RunState, RunStatus, Watch
 from cloudburst.errors import RunTimeoutError, SerializationError, UsageError
 from cloudburst.serialization import CloudburstReference, pack, pack_failure, pack_function, unpack

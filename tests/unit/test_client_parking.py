@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudburst.client.parking import LARGE, SMALL, Parking
+from cloudburst.calls.parking import LARGE, SMALL, Parking
 from cloudburst.core.ids import is_parked
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Get

@@ -10,7 +10,7 @@ import pytest
 from scripted import WELCOME, Client, Scheduler, client_of, scheduler_in
 from sockets import short_folder, wait_until
 
-from cloudburst.client import link
+from cloudburst.calls import link
 from cloudburst.client.client import CloudburstConnection
 from cloudburst.core.ids import VERSION, python_version
 from cloudburst.core.messages import PROTOCOL, Hello, Message

@@ -9,7 +9,7 @@ import pytest
 from scripted import Client, Scheduler, client_of, scheduler_in
 from sockets import PATIENCE, in_threads, short_folder, wait_until
 
-from cloudburst.client import calls
+from cloudburst.calls import open_calls as calls
 from cloudburst.core.messages import (
     RunState,
     RunStatus,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from cloudburst.config import (
+    EXECUTORS_PER_CORE,
+    MAX_BLOCKED,
     ExecutorConfig,
     HostConfig,
     LocalConfig,
     SchedulerConfig,
     default_executors,
+    executor_range,
     log_level,
     run_root,
     usable_cores,
@@ -75,6 +79,54 @@ def test_missing_fields_are_named() -> None:
 def test_there_are_at_least_two_executors() -> None:
     assert default_executors() == max(2, usable_cores())
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+
+
+def test_by_default_a_cluster_grows_with_the_cores() -> None:
+    least, most = executor_range(None)
+
+    assert least == default_executors()
+    assert most == max(least, EXECUTORS_PER_CORE * usable_cores())
+
+
+def test_a_number_is_both_least_and_most() -> None:
+    assert executor_range(5) == (5, 5)
+
+
+def test_a_range_is_taken_as_it_is() -> None:
+    assert executor_range(None, 2, 16) == (2, 16)
+    assert executor_range(None, 3, 3) == (3, 3)
+
+
+def test_what_is_not_said_of_a_range_fits_the_rest() -> None:
+    assert executor_range(None, most=1) == (1, 1)
+    assert executor_range(None, least=9999) == (9999, 9999)
+    assert executor_range(None, most=10_000) == (default_executors(), 10_000)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 10_001, 2.0, "2", True])
+def test_a_cluster_has_a_sensible_number_of_executors(wrong: int) -> None:
+    for given in ((wrong, None, None), (None, wrong, None), (None, None, wrong)):
+        with pytest.raises(UsageError, match=rf"has 1 to 10,000 executors, not {wrong!r}"):
+            executor_range(*given)
+
+
+def test_there_are_not_more_at_least_than_at_most() -> None:
+    with pytest.raises(UsageError, match="at least 3 executors cannot be had with at most 2"):
+        executor_range(None, 3, 2)
+
+
+@pytest.mark.parametrize("bounds", [(2, None), (None, 2), (2, 2)])
+def test_either_a_number_or_a_range(bounds: tuple[int | None, int | None]) -> None:
+    with pytest.raises(UsageError, match="not both"):
+        executor_range(2, *bounds)
+
+
+def test_a_host_that_is_told_no_maximum_stays_at_its_minimum() -> None:
+    host = HostConfig(scheduler="ipc:///s", kvs_url="unix:///k", bind="ipc:///d", min_executors=3)
+    assert (host.most, host.ceiling) == (3, 3 + MAX_BLOCKED)
+
+    elastic = dataclasses.replace(host, max_executors=7)
+    assert (elastic.most, elastic.ceiling) == (7, 7 + MAX_BLOCKED)
 
 
 def test_the_folder_of_clusters_can_be_moved(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ def stage() -> Stage:
 
 @pytest.fixture
 def library(stage: Stage) -> UserLibrary:
-    library = UserLibrary(stage.store, stage.post, "run-7", 2, ADDRESS)
+    library = UserLibrary(stage.store, stage.post, stage.nested, "run-7", 2, ADDRESS)
     library.step = "train"
     return library
 
@@ -164,7 +164,7 @@ def test_the_errors_of_the_store_are_raised(stage: Stage) -> None:
 
         def close(self) -> None: ...
 
-    library = UserLibrary(Refusing(), stage.post, "run", 1, ADDRESS)
+    library = UserLibrary(Refusing(), stage.post, stage.nested, "run", 1, ADDRESS)
     for use in (lambda: library.get("k"), lambda: library.put("k", 1), lambda: library.delete("k")):
         with pytest.raises(KVSUnavailable):
             use()

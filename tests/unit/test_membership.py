@@ -6,9 +6,17 @@ import random
 
 import pytest
 
-from cloudburst.core.hosts import Heartbeat
+from cloudburst.core.hosts import Heartbeat, PoolSize
 from cloudburst.core.messages import PROTOCOL
-from cloudburst.scheduler.membership import AHEAD, MAX_GONE, Executor, Membership
+from cloudburst.scheduler.membership import (
+    AHEAD,
+    LATE,
+    LONG_BLOCKED,
+    MAX_GONE,
+    Executor,
+    Host,
+    Membership,
+)
 
 
 def executor(name: str = "a", order: int = 1) -> Executor:
@@ -95,6 +103,62 @@ def test_an_idle_executor_has_no_load_left_by_rounding() -> None:
 def test_executors_are_told_apart_by_identity() -> None:
     """One that came back under its name is not the one that was lost."""
     assert executor() != executor()
+
+
+# whose code waits
+
+
+@pytest.fixture
+def blocked() -> Executor:
+    """Code of ``r1`` waits there for what others do."""
+    one = executor()
+    one.take("r1", 1, AHEAD / 2)
+    assert one.block("r1", 1, waits=True)
+    return one
+
+
+def test_blocked_code_is_late_from_the_first_moment(blocked: Executor) -> None:
+    assert blocked.is_blocked
+    assert blocked.is_late(0.0)
+    assert not blocked.has_room(0.0)
+
+
+def test_blocked_code_counts_as_much_work(blocked: Executor) -> None:
+    assert blocked.load == AHEAD / 2
+    assert blocked.load_at(0.0) == LONG_BLOCKED
+    assert blocked.load_at(2 * LONG_BLOCKED) == 2 * LONG_BLOCKED
+
+
+def test_code_that_goes_on_is_as_late_as_other_code(blocked: Executor) -> None:
+    assert blocked.block("r1", 1, waits=False)
+
+    assert not blocked.is_blocked
+    assert not blocked.is_late(LATE)
+    assert blocked.has_room(AHEAD / 2)
+    assert blocked.load_at(0.0) == AHEAD / 2
+
+
+@pytest.mark.parametrize(("run_id", "epoch"), [("r1", 0), ("r1", 2), ("r2", 1)])
+def test_only_what_is_counted_there_can_be_blocked(
+    blocked: Executor, run_id: str, epoch: int
+) -> None:
+    assert not blocked.block(run_id, epoch, waits=False)
+    assert blocked.is_blocked
+
+
+def test_who_has_done_its_share_is_blocked_no_more(blocked: Executor) -> None:
+    blocked.take("r2", 1, 1.0)
+    blocked.release("r2", 1)
+    assert blocked.is_blocked, "another run has ended"
+
+    blocked.release("r1", 1)
+    assert not blocked.is_blocked
+
+
+def test_the_next_epoch_begins_unblocked(blocked: Executor) -> None:
+    blocked.take("r1", 2, 1.0)
+
+    assert not blocked.is_blocked
 
 
 # who is there
@@ -186,6 +250,79 @@ def test_only_so_many_dead_are_remembered(members: Membership) -> None:
     assert len(members.gone) == MAX_GONE
     assert members.ready("e10", "h", "@", 0.0) is None
     assert members.ready("e9", "h", "@", 0.0) is not None
+
+
+# how many there may be
+
+
+def test_nothing_is_known_of_a_host_before_its_first_heartbeat(members: Membership) -> None:
+    assert members.hosts == {"h": Host(0.0)}
+    assert (members.hosts["h"].size.most, members.hosts["h"].size.ceiling) == (0, 0)
+
+
+def test_a_heartbeat_says_how_many_a_host_may_run(members: Membership) -> None:
+    members.heartbeat(Heartbeat(PROTOCOL, "h", ("a", "b"), 2, 4, 8, 30.0), 1.0)
+
+    assert members.hosts["h"] == Host(1.0, PoolSize(2, 4, 8, 30.0))
+
+
+def test_what_was_asked_of_a_host_is_remembered_over_its_heartbeats(members: Membership) -> None:
+    members.hosts["h"].asked = 4
+    beat(members, "h", ["a", "b"], 1.0)
+
+    assert members.hosts["h"].asked == 4
+
+
+def test_an_executor_is_idle_since_it_came(members: Membership) -> None:
+    late = members.ready("c", "h", "@c", 7.0)
+
+    assert late is not None
+    assert late.since == 7.0
+
+
+def test_who_retires_is_there_but_gets_no_more_work(members: Membership) -> None:
+    members.retire(members.executors["a"])
+
+    assert [*members.executors] == ["b"]
+    assert members.find("a") is not None
+    assert members.retiring("h") == ["a"]
+    assert members.retiring("other") == []
+    members.validate()
+
+
+def test_who_retires_is_not_taken_up_again(members: Membership) -> None:
+    members.retire(members.executors["a"])
+
+    assert members.ready("a", "h", "@a", 1.0) is None
+    assert beat(members, "h", ["a", "b"], 1.0) == ([], [])
+    assert [*members.executors] == ["b"]
+
+
+def test_who_has_retired_is_forgotten_with_its_process(members: Membership) -> None:
+    members.retire(members.executors["a"])
+
+    members.remove("a", dead=True)
+    assert members.retiring("h") == []
+    assert "a" in members.gone
+
+
+def test_the_executors_of_a_host_that_is_about_to_end_do_not_retire(members: Membership) -> None:
+    members.retire(members.executors["a"])
+    members.executors["b"].take("r1", 1, 1.0)
+    members.drain("h", 1.0)
+
+    assert members.retiring("h") == []
+    assert members.drained() == []
+    members.find("b").release("r1", 1)  # type: ignore[union-attr]
+    assert members.drained() == ["h"]
+    members.validate()
+
+
+def test_validate_notices_who_is_blocked_by_nothing(members: Membership) -> None:
+    members.executors["a"].blocked = ("r1", 1)
+
+    with pytest.raises(AssertionError):
+        members.validate()
 
 
 def test_validate_notices_a_load_that_is_not_what_was_taken(members: Membership) -> None:

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from cloudburst.core.dag import Dag, make_steps
 from cloudburst.core.plan import FunctionInfo, Plan, compile_dag, compile_function
 from cloudburst.scheduler.membership import AHEAD, Executor
-from cloudburst.scheduler.placement import OVERHEAD, TRIFLE, UNKNOWN, ServiceTimes, place
+from cloudburst.scheduler.placement import (
+    LONG,
+    OVERHEAD,
+    TRIFLE,
+    UNKNOWN,
+    Placement,
+    ServiceTimes,
+    place,
+    width,
+)
 
 FUNCTIONS = {name: FunctionInfo(name, "v1", is_class=name == "C") for name in "fC"}
 LONE = compile_function(FUNCTIONS["f"])
@@ -186,6 +195,83 @@ def test_the_home_of_another_dag_does_not_matter() -> None:
     plan = compile_dag(Dag("d", make_steps(["C"]), ()), FUNCTIONS)
 
     assert chosen(plan, executors(0.0, 0.0), homes={("e", 0): "e1"}) == ["e0"]
+
+
+# executors that may come
+
+
+def yes() -> bool:
+    return True
+
+
+def hoping(
+    plan: Plan,
+    members: dict[str, Executor],
+    expected: float = 1.0,
+    homes: dict[tuple[str, int], str] | None = None,
+) -> Placement:
+    """Where the segments go if there could be more executors soon."""
+    return place(plan, members, [expected] * len(plan.segments), homes or {}, 0.0, yes)
+
+
+def test_long_branches_wait_for_executors_of_their_own() -> None:
+    assert hoping(fan(3), executors(0.0, 0.0)) == ((), "")
+    names = [executor.name for executor in hoping(fan(3), executors(0.0, 0.0, 0.0)).executors]
+    assert sorted(names[1:-1]) == ["e0", "e1", "e2"]
+
+
+def test_branches_are_long_from_a_hundredth_of_a_second_on() -> None:
+    assert hoping(fan(3), executors(0.0), LONG).blocked_on == ""
+    assert hoping(fan(3), executors(0.0), LONG * 0.99).blocked_on is None
+
+
+def test_long_branches_do_not_wait_if_no_more_executors_will_come() -> None:
+    assert chosen(fan(3), executors(0.0, 0.0)) != []
+
+
+def test_nobody_is_asked_whether_more_will_come_if_there_are_enough() -> None:
+    def asked() -> bool:
+        raise AssertionError
+
+    for members in (executors(0.0, 0.0, 0.0), executors(0.0, 0.0, 0.0, 0.0)):
+        assert place(fan(3), members, [1.0] * 5, {}, 0.0, asked).blocked_on is None
+
+
+def test_a_busy_executor_is_good_enough_for_a_branch_but_not_one_that_is_blocked() -> None:
+    members = executors(0.0, 0.5)
+    assert hoping(fan(2), members).blocked_on is None
+
+    members["e1"].block("other", 1, waits=True)
+    assert hoping(fan(2), members).blocked_on == ""
+
+
+def test_branches_at_home_do_not_wait_for_others() -> None:
+    """Their executor is known, whether or not there are more."""
+    homes = {("d", 1): "e1", ("d", 2): "e1"}
+
+    placement = hoping(fan(2, "C"), executors(0.0, 0.0), homes=homes)
+
+    assert [executor.name for executor in placement.executors] == ["e0", "e1", "e1", "e1"]
+
+
+def test_a_lone_function_does_not_wait_where_there_is_room() -> None:
+    assert hoping(LONE, executors(0.0)).blocked_on is None
+
+
+@pytest.mark.parametrize(("branches", "seconds", "count"), [(5, 1.0, 5), (5, 1e-3, 1), (1, 1.0, 1)])
+def test_a_plan_is_as_wide_as_it_has_long_branches(
+    branches: int, seconds: float, count: int
+) -> None:
+    plan = fan(branches)
+
+    assert width(plan, [seconds] * len(plan.segments)) == count
+
+
+def test_only_branches_at_a_time_count_for_the_width() -> None:
+    top, left, right, end = 1.0, 1.0, 1e-3, 1.0
+
+    assert width(fan(2), [top, left, right, end]) == 1
+    assert width(fan(2), [top, left, left, end]) == 2
 
 
 @given(

@@ -5,7 +5,7 @@ import random
 import pytest
 from pooling import Story, died, gone
 
-from cloudburst.core.hosts import Drained, Fence, Knock, Replace
+from cloudburst.core.hosts import Drained, Fence, Knock, Replace, Resize, Retire
 from cloudburst.executor.pool import (
     HEARTBEAT,
     Pool,
@@ -219,7 +219,7 @@ def test_the_next_deadline_is_never_behind_a_tick() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_any_order_of_events_keeps_the_pool_sound(seed: int) -> None:
     chance = random.Random(seed)
-    story = Story(wanted=chance.randint(1, 5))
+    story = Story(wanted=chance.randint(0, 5), ceiling=chance.randint(0, 9))
     used: set[str] = set()
     reported: set[str] = set()
     for _ in range(400):
@@ -240,6 +240,7 @@ def _any_event(chance: random.Random, story: Story) -> Event:
     starting = [slot.name for slot in pool.slots if slot.name and not slot.pid]
     chosen = chance.choice([*pool.names, "h.0"])
     events: list[Event] = [Tick(), Pong(), gone("h.0", "never lived"), LeaseBack()]
+    events += [Resize(chance.randint(0, 12)), Retire(chosen)]
     events += [Knock(chosen), Replace(chosen, "r-1", "late"), Fence((chosen,)), Drained("other")]
     if chance.random() < 0.1:
         events.append(LeaseLost("chance"))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from posting import Office
-from running import in_vain
+from running import in_vain, no_calls
 from sockets import PATIENCE, short_folder, wait_until
 
 from cloudburst.core.messages import Mail
@@ -332,7 +332,7 @@ def test_messages_wait_only_so_long(here: Office) -> None:
     store = MemoryStore(clock=lambda: now)
     doorbell = Doorbell(lambda: False)
     office = PostOffice("ipc:///e", here.peers, store, in_vain(doorbell), doorbell)
-    bob = UserLibrary(store, office, "run", 1, "ipc:///e")
+    bob = UserLibrary(store, office, no_calls(store), "run", 1, "ipc:///e")
     office.deliver(Mail(bob.get_id(), "ann", pack(1).frames))
     now += post.INBOX_TTL + 1
 

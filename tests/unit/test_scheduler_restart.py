@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from scheduling import Cluster, endings, error_in, operations, sent, started
+import pytest
+from scheduling import Cluster, endings, ends, error_in, operations, sent, started
 
 from cloudburst.core.messages import Accepted, Call, Finished, RunState, RunStatus, Start, Watch
 from cloudburst.core.options import NOTHING_SAID, RunOptions
-from cloudburst.errors import UnknownFunction
+from cloudburst.errors import (
+    CloudburstError,
+    InvocationCancelledError,
+    InvocationTimedOutError,
+    UnknownFunction,
+)
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import CommitRun, DropMember, RecordRun
 from cloudburst.scheduler.events import Command, Restored, Send
@@ -123,6 +129,48 @@ def test_a_restored_run_of_what_is_not_registered_any_more_fails() -> None:
     assert endings([*commands, *cluster.write(commands)]) == []
     assert isinstance(error_in([commit.result]), UnknownFunction)
     assert cluster.idle()
+
+
+@pytest.mark.parametrize(
+    ("timeout", "age", "state", "error"),
+    [
+        (-1.0, 1e6, "CANCELLED", InvocationCancelledError),
+        (0.0, 1e6, "CANCELLED", InvocationCancelledError),
+        (5.0, 4.9, "CANCELLED", InvocationCancelledError),
+        (5.0, 5.0, "TIMED_OUT", InvocationTimedOutError),
+    ],
+)
+def test_a_run_that_was_being_stopped_ends_so_although_it_cannot_be_called_any_more(
+    timeout: float, age: float, state: str, error: type[CloudburstError]
+) -> None:
+    """The store takes no other end of it."""
+    cluster = restarted()
+    lost = call("r1", "gone", options=NOTHING_SAID._replace(timeout=timeout))
+
+    commands = restore(cluster, lost, 2, "CANCELLING", age)
+
+    (commit,) = operations(commands, CommitRun)
+    assert (commit.state, commit.epoch) == (state, 3)
+    assert type(error_in([commit.result])) is error
+    assert commit.reason == str(error_in([commit.result]))
+    assert operations(commands, DropMember) == [DropMember(keys.OPEN_RUNS, "r1")]
+    assert cluster.idle()
+
+
+def test_a_run_that_refers_to_one_that_was_being_stopped_waits_for_its_end() -> None:
+    cluster = restarted()
+    cluster.join("a")
+    restore(cluster, call("r2", references=("r1",)), 1)
+    assert cluster.places("r2") == ["a"]
+
+    stopped = restore(cluster, call("r1"), 1, "CANCELLING")
+
+    assert started(stopped) == []
+    assert cluster.runs["r2"].waits_for == {"r1"}
+    told = cluster.write(stopped)
+    assert ends(told) == [("r1", InvocationCancelledError)]
+    assert started(told) == []
+    assert started(cluster.let_go("a", "r2")) == []
 
 
 def test_a_restored_run_waits_for_another_that_was_restored() -> None:

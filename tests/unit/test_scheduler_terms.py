@@ -23,7 +23,7 @@ def later(term: int = 7) -> Cluster:
 
 
 def restore(cluster: Cluster, run_id: str, epoch: int) -> list[Command]:
-    call = Call(run_id, "f", False, (), (), "@c", True, "", 10.0, NOTHING_SAID, [])  # noqa: FBT003
+    call = Call(run_id, "f", False, (), (), "@c", True, "", 10.0, NOTHING_SAID)  # noqa: FBT003
     return cluster.feed(Restored("client", call, epoch, RunState.RUNNING, 0.0))
 
 

@@ -1,4 +1,4 @@
-"""The calls of a connection that have not ended: what was sent, and who waits for it."""
+"""The calls of a process that have not ended: what was sent, and who waits for it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import InvalidStateError
 from dataclasses import dataclass
 
-from cloudburst.client.future import Callback, CloudburstFuture
-from cloudburst.client.link import Link
-from cloudburst.client.listener import Listener, fail
+from cloudburst.calls.future import Callback, CloudburstFuture
+from cloudburst.calls.link import CallLink
+from cloudburst.calls.listener import Listener, fail
 from cloudburst.core.messages import (
     ENDED,
     Accepted,
@@ -43,7 +43,7 @@ LOST_AFTER = 3
 result may be long on its way, and is nowhere but there."""
 
 MAX_OPEN = 100_000
-"""Calls that may be under way on one connection."""
+"""Calls that may be under way at a time."""
 
 _GOING_ON = (RunState.PENDING, RunState.RUNNING, RunState.CANCELLING)
 _CANCELLED = (RunState.CANCELLING, RunState.CANCELLED)
@@ -79,7 +79,7 @@ class _Entry:
 
 
 class Calls:
-    """The runs whose results a connection waits for.
+    """The runs whose results a process waits for.
 
     Args:
         link: the way to the scheduler.
@@ -90,7 +90,7 @@ class Calls:
 
     def __init__(
         self,
-        link: Link,
+        link: CallLink,
         stored: Callable[[str], Frames | None],
         drop: Callable[[str], None],
         timeout: float,
@@ -295,6 +295,10 @@ class Calls:
     def listen(self, future: CloudburstFuture, callback: Callback | None) -> None:
         """See `Runs.listen`."""
         self._listener.add(future, callback)
+
+    def forget_all(self) -> None:
+        """Nobody waits here any more; what is asked of a future later, the KVS has to say."""
+        self._entries.clear()
 
     def fail_all(self, error: CloudburstError) -> None:
         """The connection is closed: nobody will tell these futures anything any more."""

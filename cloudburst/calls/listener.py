@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, TypeAlias
 
-from cloudburst.client.future import Callback, CloudburstFuture
+from cloudburst.calls.future import Callback, CloudburstFuture
 from cloudburst.errors import CloudburstError, RunError
 
 ROUND = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from cloudburst.client.parking import Parking
+from cloudburst.calls.parking import Parking
 from cloudburst.core.ids import check_text
 from cloudburst.core.messages import Arguments, Buffer
 from cloudburst.core.wire import MAX_FRAMES

@@ -1,0 +1,187 @@
+"""Calls that running functions make: the way to the scheduler, and what a step leaves behind."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cloudburst.calls.arguments import NamedArguments, arguments_of, pack_arguments
+from cloudburst.calls.future import CloudburstFuture
+from cloudburst.calls.link import CallLink
+from cloudburst.calls.open_calls import Calls
+from cloudburst.calls.parking import Parking
+from cloudburst.core.ids import check_name, new_id, run_ids
+from cloudburst.core.messages import Call, Frames, Message
+from cloudburst.core.options import NOTHING_SAID
+from cloudburst.errors import UsageError
+from cloudburst.executor.doorbell import Doorbell
+from cloudburst.executor.waiting import Waiting
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import Delete, Get, KeyValueStore
+from cloudburst.kvs.objects import check_size
+from cloudburst.serialization import split
+
+PATIENCE = 10.0
+"""Seconds without any answer after which the scheduler is given up, and that references of a call
+may take to appear."""
+
+SLICE = 0.05
+"""Seconds after which the main thread looks whether another one has what it waits for."""
+
+
+class NestedLink(CallLink):
+    """The executor's sockets, as those see it who wait for the ends of calls.
+
+    Messages are put aside when they come, perhaps in the middle of user code that holds a lock,
+    and taken in by whoever waits.
+
+    Args:
+        address: the executor's own.
+        send: sends to the scheduler; only for the main thread.
+        waiting: how user code waits.
+        doorbell: kept shut while the sockets are used.
+
+    Attributes:
+        receive: called with each message, by whoever waits.
+        listening: whether anybody does.
+    """
+
+    def __init__(
+        self, address: str, send: Callable[[Message], None], waiting: Waiting, doorbell: Doorbell
+    ) -> None:
+        self.receive: Callable[[Message], object] = lambda _: None
+        self.listening = False
+        self._address = address
+        self._send = send
+        self._waiting = waiting
+        self._doorbell = doorbell
+        self._came: deque[Message] = deque()
+        self._outbox: deque[Message] = deque()
+
+    @property
+    def reply_to(self) -> str:
+        """See `CallLink.reply_to`."""
+        return self._address
+
+    def put(self, message: Message) -> None:
+        """A message has come; of interest only while a step waits for its calls."""
+        if self.listening:
+            self._came.append(message)
+
+    def flush(self) -> None:
+        """Send what other threads have left; only for the main thread, with the door shut."""
+        while self._outbox:
+            self._send(self._outbox.popleft())
+
+    def send(self, message: Message) -> None:
+        """See `CallLink.send`."""
+        self._outbox.append(message)
+        if self._doorbell.is_ours:
+            with self._doorbell.shut_meanwhile():
+                self.flush()
+        else:
+            self._doorbell.knock()
+
+    def wait(self, ready: Callable[[], bool], deadline: float | None) -> bool:
+        """See `CallLink.wait`."""
+        self._take_in()
+        with self._waiting.until_done():
+            while not ready():
+                left = SLICE if deadline is None else deadline - time.monotonic()
+                self._waiting.wait(max(0.0, min(left, SLICE)))
+                self._take_in()
+                if left <= 0:
+                    break
+        return ready()
+
+    def look(self) -> None:
+        """See `CallLink.look`."""
+        self._waiting.look()
+        self._take_in()
+
+    def wake(self) -> None:
+        """See `CallLink.wake`: nobody waits for longer than a moment."""
+
+    def _take_in(self) -> None:
+        while self._came:
+            self.receive(self._came.popleft())
+
+
+class NestedCalls:
+    """The calls of the step that runs.
+
+    Args:
+        link: the way to the scheduler.
+        store: holds results and large arguments.
+    """
+
+    def __init__(self, link: NestedLink, store: KeyValueStore) -> None:
+        self._link = link
+        self._store = store
+        self._run_ids = run_ids(new_id())
+        self._calls = Calls(link, self._stored, self._drop, PATIENCE)
+        self._made = False
+        link.receive = self._calls.receive
+
+    def call(
+        self, parent: str, name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> CloudburstFuture:
+        """Call a function; see `UserLibrary.call`."""
+        check_name(name, "function")
+        if "" in keywords:
+            raise UsageError("a keyword argument has a name that is not empty")
+        arguments: NamedArguments = [(name, "", value) for value in args]
+        arguments += [(name, keyword, value) for keyword, value in keywords.items()]
+        return self._call(parent, name, arguments, is_dag=False)
+
+    def call_dag(self, parent: str, name: str, arg_map: Mapping[str, Any]) -> CloudburstFuture:
+        """Call a DAG; see `UserLibrary.call_dag`."""
+        return self._call(parent, check_name(name, "DAG"), arguments_of(arg_map), is_dag=True)
+
+    def finish(self) -> None:
+        """The step is about to end: what it has called is safe by then, and goes on without it.
+
+        Raises:
+            SchedulerUnavailable: nobody knows whether it is.
+        """
+        if self._made:
+            self._calls.flush(PATIENCE)
+
+    def forget(self) -> None:
+        """The step has ended, one way or another."""
+        if self._made:
+            self._made = self._link.listening = False
+            self._calls.forget_all()
+
+    def _call(
+        self, parent: str, target: str, arguments: NamedArguments, *, is_dag: bool
+    ) -> CloudburstFuture:
+        run_id = next(self._run_ids)
+        spec, frames, references = pack_arguments(arguments, Parking(run_id, lambda: self._store))
+        check_size(sum(map(len, frames)), f"the call of {target!r}")
+        self._made = self._link.listening = True
+        return self._calls.start(
+            Call(
+                run_id=run_id,
+                target=target,
+                is_dag=is_dag,
+                arguments=spec,
+                references=references,
+                reply_to=self._link.reply_to,
+                store=True,
+                output_key="",
+                patience=PATIENCE,
+                options=NOTHING_SAID,
+                parent=parent,
+                frames=frames,
+            )
+        )
+
+    def _stored(self, run_id: str) -> Frames | None:
+        (blob,) = self._store.execute([Get(keys.object_key(run_id))])
+        return None if blob is None else split(blob)
+
+    def _drop(self, run_id: str) -> None:
+        self._store.execute([Delete(keys.object_key(run_id)), Delete(keys.run_key(run_id))])
