@@ -11,7 +11,13 @@ from cloudburst.client.function import CallOptions, CloudburstFunction
 from cloudburst.client.requests import Requests
 from cloudburst.core.dag import did_you_mean, make_edges, make_steps
 from cloudburst.core.ids import check_name, check_text
-from cloudburst.core.options import NOTHING_SAID, OptionsSaid, RunOptions, make_options
+from cloudburst.core.options import (
+    NOTHING_SAID,
+    OptionsSaid,
+    RunOptions,
+    check_limit,
+    make_options,
+)
 from cloudburst.core.requests import (
     DagFound,
     DeleteDag,
@@ -55,7 +61,13 @@ class Catalog(ABC):
         """Call a registered function; what a `CloudburstFunction` does when it is called."""
 
     def register(
-        self, function: object, name: str, **options: Unpack[OptionsSaid]
+        self,
+        function: object,
+        name: str,
+        *,
+        max_concurrency: int | None = None,
+        max_per_host: int | None = None,
+        **options: Unpack[OptionsSaid],
     ) -> CloudburstFunction:
         """Register a function or class under a name; a name in use gets the new code.
 
@@ -64,6 +76,10 @@ class Catalog(ABC):
                 with a ``run`` method; or ``(class, init)``, where ``init`` is a tuple of
                 arguments for its ``__init__`` or one bare value.
             name: letters, digits, ``_``, ``-`` and ``.``, at most 200.
+            max_concurrency: how many of its runs may go on at a time, in the cluster; others
+                wait, in the order of their calls. By default any number. A run of a DAG counts
+                from its start.
+            max_per_host: how many of them on one host.
             options: of its runs, unless a call says otherwise: ``timeout``, seconds from the call
                 after which a run is ended (0: none); ``max_retries``, how often it is tried again
                 after it raised or its executor died; ``grace_period``, seconds its code has to
@@ -77,11 +93,17 @@ class Catalog(ABC):
             KVSUnavailable, SchedulerUnavailable: the cluster does not answer.
         """
         said = make_options(**options)
+        limits = (
+            check_limit("max_concurrency", max_concurrency),
+            check_limit("max_per_host", max_per_host),
+        )
         code = pack_function(function, check_name(name, "function"))
         put = PutIfAbsent(keys.code_key(code.version), code.blob)
         self._store_of_code().execute([put])
         version, is_class = code.version, code.is_class
-        self._requests.ask(lambda n: RegisterFunction(n, name, version, is_class, said), Done)
+        self._requests.ask(
+            lambda n: RegisterFunction(n, name, version, is_class, said, *limits), Done
+        )
         return CloudburstFunction(self, name)
 
     def get_function(self, name: str) -> CloudburstFunction | None:

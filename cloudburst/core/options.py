@@ -96,6 +96,19 @@ def make_options(**said: Unpack[OptionsSaid]) -> RunOptions:
     )
 
 
+def check_limit(name: str, value: int | None) -> int:
+    """A number of runs that may go on at a time; 0 stands for None, which is any number.
+
+    Raises:
+        UsageError: it is no number of one or more.
+    """
+    if value is None:
+        return 0
+    if type(value) is not int or not 0 < value <= MOST_RETRIES:
+        raise UsageError(f"{name} is a number of runs, 1 or more, not {value!r:.80}")
+    return value
+
+
 def check_seconds(name: str, value: float | None) -> float:
     """A number of seconds as options carry it.
 

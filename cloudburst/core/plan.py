@@ -24,11 +24,23 @@ from cloudburst.errors import ProtocolError
 
 
 class FunctionInfo(NamedTuple):
-    """What the cluster knows of a registered function, besides its code."""
+    """What the cluster knows of a registered function, besides its code.
+
+    Attributes:
+        max_concurrency: how many of its runs may go on at a time; 0 for any number.
+        max_per_host: how many of them on one host.
+    """
 
     name: str
     version: str
     is_class: bool
+    max_concurrency: int = 0
+    max_per_host: int = 0
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether not any number of its runs may go on at a time."""
+        return bool(self.max_concurrency or self.max_per_host)
 
 
 class PlanStep(NamedTuple):

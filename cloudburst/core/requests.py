@@ -13,13 +13,18 @@ from cloudburst.core.plan import FunctionInfo
 
 
 class RegisterFunction(NamedTuple):
-    """Put a function's code, already in the KVS under its version, under a name."""
+    """Put a function's code, already in the KVS under its version, under a name.
+
+    The limits are those of `FunctionInfo`.
+    """
 
     request: int
     name: str
     version: str
     is_class: bool
     options: Options
+    max_concurrency: int = 0
+    max_per_host: int = 0
 
 
 class GetFunction(NamedTuple):

@@ -239,6 +239,7 @@ class Lifecycle:
                 if blamed in (None, run.run_id):
                     run.deaths += 1
                 self._survive(run, gone, reason)
+        self.placing.serve_limited()
 
     def blame(self, run_id: str) -> None:
         """An executor that was taken from its runs before has died of this one."""

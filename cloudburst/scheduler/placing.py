@@ -8,7 +8,9 @@ from collections.abc import Collection, Mapping
 
 from cloudburst.core.hosts import Knock, Replace
 from cloudburst.core.messages import Blocked, Bounce, RunState, Stop
+from cloudburst.core.plan import FunctionInfo
 from cloudburst.scheduler.checks import Checks
+from cloudburst.scheduler.limits import LIMIT, Limits, queue_of
 from cloudburst.scheduler.membership import Executor, Membership
 from cloudburst.scheduler.placement import UNKNOWN, Homes, ServiceTimes, place, settle
 from cloudburst.scheduler.queues import ANY, Queues
@@ -40,6 +42,7 @@ class Placing:
         times: how long segments take.
         homes: which executor keeps which instances.
         checks: asks after runs that take their time.
+        limits: counts the runs of functions that are limited.
         scaling: sees to it that there are enough executors.
         deadline: when to call `take_back`; None if no run waits behind another.
     """
@@ -49,6 +52,7 @@ class Placing:
         self.times = ServiceTimes()
         self.homes: Homes = {}
         self.checks = Checks()
+        self.limits = Limits(members, registry)
         self.scaling = Scaling(turn, members, self.queues, self.times)
         self.deadline: float | None = None
         self._hopes: defaultdict[str, set[str]] = defaultdict(set)
@@ -94,6 +98,10 @@ class Placing:
 
     def enqueue(self, run: Run) -> None:
         """Place a run, unless others wait for the same room."""
+        for function in self.limits.of(run.plan):
+            if self.queues.waiting(queue_of(function.name)):
+                self.queues.add(run, queue_of(function.name))
+                return
         home = self.homes.get((run.plan.dag, 0), ANY) if run.plan.has_classes else ANY
         if self.queues.waiting(ANY) or self.queues.waiting(home):
             self._queue(run, home)
@@ -105,6 +113,7 @@ class Placing:
 
     def serve(self, executor: Executor) -> None:
         """An executor has less to do: runs that wait for room may start."""
+        self.serve_limited()
         if executor.name not in self._members.executors:
             return
         own = False
@@ -114,6 +123,15 @@ class Placing:
                 return
             # The eldest waits for several executors: what can run nowhere but here need not.
             own |= blocked_on == ANY
+
+    def serve_limited(self) -> None:
+        """Runs that wait for others of the same function may start, if some have ended."""
+        if not self._registry.limited and not self.queues.waits_in(LIMIT):
+            return
+        for queue in self.queues.waits_in(LIMIT):
+            run = self.queues.pop(queue, own=True)
+            while run is not None and self._place(run) is None:
+                run = self.queues.pop(queue, own=True)
 
     def dequeue(self, run: Run) -> bool:
         """Let a run wait no longer. Returns whether it did."""
@@ -197,29 +215,51 @@ class Placing:
 
     def _place(self, run: Run) -> str | None:
         """Start the run, or queue it. Returns the queue, if it has to wait for room."""
-        plan, executors = run.plan, self._members.executors
-        expected = self.times.of(plan)
-        if run.deaths:
-            # It may kill this one too: let no other run die with it.
-            expected = [UNKNOWN] * len(expected)
-        homes = self.homes
-        if run.depth:
-            # Its caller waits for it: behind it, or behind others that wait, it would never run.
-            parent = run.call.parent
-            executors = {
-                name: executor
-                for name, executor in executors.items()
-                if not (executor.is_blocked or parent in executor.shares)
-            }
-            homes = {home: name for home, name in homes.items() if name in executors}
+        limited, expected = self.limits.of(run.plan), self._expected(run)
+        full = self.limits.first_full(limited) if limited else None
+        if full is not None:
+            self.queues.add(run, queue_of(full))
+            return queue_of(full)
+        executors, homes = self._candidates(run, limited)
         now = self._turn.now
         patient = now < run.called + SPREAD_PATIENCE
         more = self.scaling.may_grow if patient else _never
-        placement = place(plan, executors, expected, homes, now, more)
+        placement = place(run.plan, executors, expected, homes, now, more)
         if placement.blocked_on is not None:
             self._queue(run, placement.blocked_on)
             return placement.blocked_on
-        run.placed_on = placement.executors
+        run.placed_on = self.limits.fitted(run.plan, limited, placement.executors)
+        self._start(run, expected)
+        self.limits.take(run, limited)
+        return None
+
+    def _expected(self, run: Run) -> list[float]:
+        """The seconds that its segments should take."""
+        expected = self.times.of(run.plan)
+        # It may kill the next one too: let no other run die with it.
+        return [UNKNOWN] * len(expected) if run.deaths else expected
+
+    def _candidates(
+        self, run: Run, limited: list[FunctionInfo]
+    ) -> tuple[Mapping[str, Executor], Homes]:
+        """The executors that the run may be placed on, and the homes among them."""
+        executors, homes = self._members.executors, self.homes
+        if not (limited or run.depth):
+            return executors, homes
+        allowed = self.limits.allowed(limited, executors)
+        if run.depth:
+            # Its caller waits for it: behind it, or behind others that wait, it would never run.
+            parent = run.call.parent
+            allowed = {
+                name: executor
+                for name, executor in allowed.items()
+                if not (executor.is_blocked or parent in executor.shares)
+            }
+        return allowed, {home: name for home, name in homes.items() if name in allowed}
+
+    def _start(self, run: Run, expected: list[float]) -> None:
+        """Send a run that is placed to its executors."""
+        plan, now = run.plan, self._turn.now
         run.epoch += 1
         run.started = now
         run.become(RunState.RUNNING)
@@ -236,7 +276,6 @@ class Placing:
             self._turn.send(name, start)
         if run.recorded:
             self._turn.write(run.record())
-        return None
 
     def _queue(self, run: Run, executor: str) -> None:
         self.queues.add(run, executor)

@@ -54,6 +54,10 @@ class Queues:
         self._leave(run, key)
         return run
 
+    def waits_in(self, prefix: str) -> list[str]:
+        """The queues with runs in them whose names begin so."""
+        return [key for key in self._for_room if key.startswith(prefix)]
+
     def first(self, executor: str, count: int) -> list[Run]:
         """Some of the runs that wait for that executor, the eldest among them."""
         queue = self._for_room.get(executor, [])

@@ -109,7 +109,8 @@ class Registrar:
         registry = self.registry
         match message:
             case RegisterFunction(name=name, version=version, is_class=is_class):
-                info = FunctionInfo(name, version, is_class)
+                limits = message.max_concurrency, message.max_per_host
+                info = FunctionInfo(name, version, is_class, *limits)
                 return registry.prepare_function(info, RunOptions(*message.options))
             case DeleteFunction(name=name):
                 return registry.prepare_delete_function(name)
@@ -128,7 +129,7 @@ class Registrar:
             hint = did_you_mean(name, self.registry.functions)
             error = UnknownFunction(f"no function {name!r} is registered{hint}")
             return _refused(request, error)
-        return FunctionFound(request, *function)
+        return FunctionFound(request, *function[:3])
 
     def _dag(self, request: int, name: str) -> Reply:
         dag = self.registry.dags.get(name)

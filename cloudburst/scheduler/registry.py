@@ -41,13 +41,18 @@ class Change(NamedTuple):
 
 @dataclass
 class Registry:
-    """The functions and DAGs of a cluster, with one current plan each."""
+    """The functions and DAGs of a cluster, with one current plan each.
+
+    Attributes:
+        limited: the functions of which not any number may run at a time.
+    """
 
     functions: dict[str, FunctionInfo] = field(default_factory=dict)
     dags: dict[str, Dag] = field(default_factory=dict)
     function_plans: dict[str, Plan] = field(default_factory=dict)
     dag_plans: dict[str, Plan] = field(default_factory=dict)
     options: dict[Target, RunOptions] = field(default_factory=dict)
+    limited: dict[str, FunctionInfo] = field(default_factory=dict)
 
     def options_of(self, target: str, *, is_dag: bool) -> RunOptions:
         """What was said of the runs of a function or DAG when it was registered."""
@@ -168,6 +173,7 @@ class Registry:
             else:
                 self.functions[name] = function
                 self.function_plans[name] = compile_function(function)
+        self.limited = {name: info for name, info in self.functions.items() if info.is_limited}
         for name, dag in change.dags.items():
             if dag is None:
                 del self.dags[name], self.dag_plans[name]
@@ -196,6 +202,7 @@ class Registry:
         """Check that every function and DAG has the plan of what is registered now."""
         assert self.function_plans.keys() == self.functions.keys()
         assert self.dag_plans.keys() == self.dags.keys()
+        assert self.limited.items() <= self.functions.items()
         for plan in self.plans():
             for step in plan.steps:
                 assert self.functions[step.function].version == step.version

@@ -135,9 +135,11 @@ class Cluster:
         *,
         is_class: bool = False,
         options: RunOptions = NOTHING_SAID,
+        limits: tuple[int, int] = (0, 0),
     ) -> list[Command]:
+        """``limits`` are ``max_concurrency`` and ``max_per_host``."""
         self.requests += 1
-        request = RegisterFunction(self.requests, name, version, is_class, options)
+        request = RegisterFunction(self.requests, name, version, is_class, options, *limits)
         return self.write(self.tell("client", request))
 
     def dag(
@@ -195,6 +197,7 @@ class Cluster:
         references: tuple[str, ...] = (),
         store: bool = False,
         reply_to: str = "@client",
+        parent: str = "",
         **options: Unpack[OptionsSaid],
     ) -> list[Command]:
         is_dag = target in self.state.registrar.registry.dags
@@ -209,6 +212,7 @@ class Cluster:
             output_key="",
             patience=10.0,
             options=make_options(**options),
+            parent=parent,
             frames=frames,
         )
         return self.tell(client, call)
