@@ -36,6 +36,7 @@ def demo(flags: argparse.Namespace) -> None:
             min=flags.min,
             max=flags.max,
             idle_timeout=flags.idle_timeout,
+            policy=flags.policy,
             kvs=flags.kvs,
             data_dir=flags.data_dir,
             appendfsync=flags.appendfsync,

@@ -19,6 +19,7 @@ from cloudburst.config import (
     APPENDFSYNC,
     DEFAULT_PORT,
     IDLE_TIMEOUT,
+    POLICIES,
     ExecutorConfig,
     HostConfig,
     LocalConfig,
@@ -75,6 +76,7 @@ def configure_logging(role: str, level: str | None = None) -> None:
 def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that describe a local cluster, for `up` and whoever else starts one."""
     _add_pool_flags(parser)
+    parser.add_argument("--policy", choices=POLICIES, default=POLICIES[0], help="where runs begin")
     parser.add_argument("--kvs", metavar="URL", help="an external Redis-protocol store")
     parser.add_argument("--data-dir", metavar="DIR", help="where the own store keeps its data")
     parser.add_argument(
@@ -114,6 +116,7 @@ def up(flags: argparse.Namespace) -> None:
             min=flags.min,
             max=flags.max,
             idle_timeout=flags.idle_timeout,
+            policy=flags.policy,
             kvs=flags.kvs,
             data_dir=flags.data_dir,
             appendfsync=flags.appendfsync,
@@ -283,6 +286,7 @@ def _add_scheduler(roles: Any) -> None:
     flag("--max-waiting", type=int, metavar="N", help="runs that may wait for an executor")
     flag("--host-timeout", type=float, metavar="S", help="a host silent so long is lost")
     flag("--result-ttl", type=float, metavar="S", help="how long results are kept")
+    flag("--policy", choices=POLICIES, help="where runs begin; default locality")
 
 
 def _add_host(roles: Any) -> None:

@@ -21,6 +21,8 @@ DAY = 24 * 3600.0
 APPENDFSYNC = ("always", "everysec", "no")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
+POLICIES = ("locality", "least-loaded", "round-robin", "random")
+
 MAX_EXECUTORS = 10_000
 """More on one machine can only be a mistake."""
 
@@ -73,6 +75,8 @@ class SchedulerConfig(_Config):
         max_waiting: runs that may wait for an executor; one more is refused as `Overloaded`.
         host_timeout: seconds without a heartbeat after which a host is lost.
         result_ttl: seconds that results and run records are kept.
+        policy: which of several executors with room a run begins on, see
+            `cloudburst.scheduler.policy`.
     """
 
     address: str
@@ -80,6 +84,7 @@ class SchedulerConfig(_Config):
     max_waiting: int = 10_000
     host_timeout: float = 3.0
     result_ttl: float = DAY
+    policy: str = POLICIES[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,7 @@ class LocalConfig(_Config):
         min_executors: as in `HostConfig`.
         max_executors: as in `HostConfig`.
         idle_timeout: as in `HostConfig`.
+        policy: as in `SchedulerConfig`.
         kvs_url: an external key-value store, or "" for the embedded one.
         data_dir: where the embedded store keeps its data, or "" to keep it in memory only.
         appendfsync: when that data reaches the disk, one of `APPENDFSYNC`.
@@ -164,6 +170,7 @@ class LocalConfig(_Config):
     min_executors: int
     max_executors: int = 0
     idle_timeout: float = IDLE_TIMEOUT
+    policy: str = POLICIES[0]
     kvs_url: str = ""
     data_dir: str = ""
     appendfsync: str = "everysec"

@@ -12,6 +12,7 @@ from cloudburst.child import START_TIMEOUT, Child, start_role
 from cloudburst.config import (
     APPENDFSYNC,
     IDLE_TIMEOUT,
+    POLICIES,
     LocalConfig,
     executor_range,
     log_level,
@@ -90,6 +91,7 @@ def start_cluster(
     least: int | None = None,
     most: int | None = None,
     idle_timeout: float = IDLE_TIMEOUT,
+    policy: str = POLICIES[0],
     kvs_url: str = "",
     data_dir: str = "",
     appendfsync: str = "everysec",
@@ -102,6 +104,7 @@ def start_cluster(
         least: so many in any case.
         most: so many while there is work for them.
         idle_timeout: seconds without work after which one above the minimum is let go.
+        policy: which of several executors with room a run begins on.
         kvs_url: an external key-value store, or "" for the embedded one.
         data_dir: where the embedded store keeps its data, or "" to keep it in memory only.
         appendfsync: when that data reaches the disk, one of `cloudburst.config.APPENDFSYNC`.
@@ -120,6 +123,7 @@ def start_cluster(
         min_executors=least,
         max_executors=most,
         idle_timeout=check_wait("idle_timeout", idle_timeout),
+        policy=policy,
         kvs_url=check_text(kvs_url, "URL of the key-value store"),
         data_dir=check_text(data_dir, "data directory"),
         appendfsync=appendfsync,
@@ -127,6 +131,8 @@ def start_cluster(
     )
     if kvs_url and data_dir:
         raise UsageError(f"an external store keeps its data itself, not in {data_dir}")
+    if policy not in POLICIES:
+        raise UsageError(f"policy is one of {', '.join(POLICIES)}, not {policy!r:.80}")
     if appendfsync not in APPENDFSYNC:
         raise UsageError(f"appendfsync is one of {', '.join(APPENDFSYNC)}, not {appendfsync!r}")
     if not shared:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cloudburst.client.client import CloudburstConnection
-from cloudburst.config import IDLE_TIMEOUT
+from cloudburst.config import IDLE_TIMEOUT, POLICIES
 from cloudburst.errors import UsageError
 from cloudburst.launch import OwnedCluster, start_cluster
 from cloudburst.serialization import NotAValue
@@ -23,6 +23,9 @@ class LocalCluster:
         max: how many to run while there is work for them; by default 8 for each core. Those whose
             code waits for other functions do not count.
         idle_timeout: seconds without work after which one above ``min`` is let go.
+        policy: which of several executors with room a run begins on: ``"locality"``, one that ran
+            the same code before; ``"least-loaded"``, the one that was busy least;
+            ``"round-robin"`` or ``"random"``.
         kvs: URL of an external key-value store; by default one of the cluster's own.
         data_dir: folder in which the cluster's own store keeps its data; by default the data
             ends with the cluster.
@@ -47,6 +50,7 @@ class LocalCluster:
         min: int | None = None,  # noqa: A002  the word for it
         max: int | None = None,  # noqa: A002
         idle_timeout: float = IDLE_TIMEOUT,
+        policy: str = POLICIES[0],
         kvs: str | None = None,
         data_dir: str | Path | None = None,
         appendfsync: str = "everysec",
@@ -57,6 +61,7 @@ class LocalCluster:
             least=min,
             most=max,
             idle_timeout=idle_timeout,
+            policy=policy,
             kvs_url="" if kvs is None else kvs,
             data_dir="" if data_dir is None else _absolute(data_dir),
             appendfsync=appendfsync,

@@ -48,7 +48,9 @@ class Supervisor:
         self._store: Store | None = None
         if not config.kvs_url:
             self._store, self.kvs_url = _own_store(config, directory.path)
-        scheduler = SchedulerConfig(address=self.address, kvs_url=self.kvs_url)
+        scheduler = SchedulerConfig(
+            address=self.address, kvs_url=self.kvs_url, policy=config.policy
+        )
         self._scheduler = Role(
             "scheduler", scheduler.to_json(), directory.path, SCHEDULER_GRACE, self._poller
         )

@@ -115,7 +115,7 @@ def deploy(cloud: CloudburstConnection, models: dict[str, Any]) -> Callable[[np.
 
     def predict(image: np.ndarray) -> int:
         # A direct response comes straight from the last step; nothing of it is stored.
-        digit: int = cloud.call_dag(DAG, {"preprocess": image}, direct_response=True)
+        digit: int = cloud.call_dag(DAG, {"preprocess": image}, direct_response=True, timeout=60)
         return digit
 
     return predict

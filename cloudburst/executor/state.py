@@ -65,7 +65,7 @@ class ExecutorState:
         ended: what was said of the shares that ended here, in case nobody heard it.
         running: the segment that was taken out and is not `Done`.
         stopped: what stopped its run meanwhile.
-        blocked: whether it waits for what others do.
+        blocked: whether it waits for what others do; None if it has not yet.
     """
 
     def __init__(self, address: str) -> None:
@@ -77,7 +77,7 @@ class ExecutorState:
         self.ended: dict[str, Finished | HandBack | Yield] = {}
         self.running: Work | None = None
         self.stopped: Stop | None = None
-        self.blocked = False
+        self.blocked: bool | None = None
         self.early: dict[str, list[Start | Trigger]] = {}
 
     def handle(self, event: Event) -> list[Command]:
@@ -94,7 +94,7 @@ class ExecutorState:
             case Stop():
                 return self._stop(event)
             case Probe(run_id=run_id, epoch=epoch):
-                return [Report(self._standing(run_id, epoch))]
+                return [Report(said) for said in self._answers(run_id, epoch)]
             case Undelivered(run_id=run_id, epoch=epoch, reason=reason):
                 return self._give_back(run_id, epoch, reason)
             case Stale(run_id=run_id, epoch=epoch):
@@ -190,7 +190,7 @@ class ExecutorState:
     def _done(self, done: Done) -> list[Command]:
         work = done.work
         self.running, stopped, self.stopped = None, self.stopped, None
-        self.blocked = False
+        self.blocked = None
         share = self.shares.get(work.run_id)
         if share is None or share.epoch != work.epoch:
             if stopped is None:
@@ -306,6 +306,15 @@ class ExecutorState:
         for said in yielded:
             self._end(said)
         return [Report(said) for said in yielded]
+
+    def _answers(
+        self, run_id: str, epoch: int
+    ) -> list[Finished | HandBack | Yield | Standing | Blocked]:
+        """How a run stands here; and again what was said of its code, should that be lost."""
+        standing = self._standing(run_id, epoch)
+        if self.blocked is None or not self._runs(run_id, epoch):
+            return [standing]
+        return [standing, Blocked(run_id, epoch, self.blocked)]
 
     def _standing(self, run_id: str, epoch: int) -> Finished | HandBack | Yield | Standing:
         share = self.shares.get(run_id)

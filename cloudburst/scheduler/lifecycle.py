@@ -29,6 +29,7 @@ from cloudburst.scheduler.closing import Closing
 from cloudburst.scheduler.membership import Executor, Membership
 from cloudburst.scheduler.placement import UNKNOWN
 from cloudburst.scheduler.placing import Placing
+from cloudburst.scheduler.policy import Preference
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run, first_epoch
 from cloudburst.scheduler.turn import Turn
@@ -49,6 +50,7 @@ class Lifecycle:
         registry: what can be called.
         tokens: where the tokens of writes come from.
         ttl: seconds that results and records are kept, if a call does not say otherwise.
+        preference: which of several executors with room a run begins on.
 
     Attributes:
         runs: by id.
@@ -57,17 +59,18 @@ class Lifecycle:
         closing: ends them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  the scheduler's parts, put together once
         self,
         turn: Turn,
         members: Membership,
         registry: Registry,
         tokens: Iterator[int],
         ttl: float,
+        preference: Preference,
     ) -> None:
         self.turn = turn
         self.members = members
-        self.placing = Placing(turn, members, registry)
+        self.placing = Placing(turn, members, registry, preference)
         self.alarms = Alarms()
         self.admission = Admission(turn, registry, self.placing, self.alarms, tokens, ttl)
         self.runs = self.admission.runs

@@ -21,6 +21,9 @@ MAX_GONE = 1000
 
 NOTHING_KNOWN = PoolSize(0, 0, 0, 0.0)
 
+SMOOTHING = 0.5
+"""Weight of the time since the last heartbeat in an executor's utilisation."""
+
 LONG_BLOCKED = 3600.0
 """Seconds that code which waits for others counts as: nobody knows for how long it does."""
 
@@ -38,6 +41,7 @@ class Executor:
         blocked: the run and epoch whose code waits there for what others do.
         plans: ids of the plans it has executed: their code is loaded there.
         missed: heartbeats of its host in a row that did not name it.
+        utilisation: the share of its time that it had work in, lately.
     """
 
     name: str
@@ -51,6 +55,10 @@ class Executor:
     blocked: tuple[str, int] | None = None
     plans: set[str] = field(default_factory=set)
     missed: int = 0
+    utilisation: float = 0.0
+    busy: float = 0.0
+    busy_since: float = 0.0
+    measured: float = 0.0
 
     def has_room(self, expected: float, now: float = 0.0) -> bool:
         """Whether work of ``expected`` seconds may be sent now, rather than wait for a choice."""
@@ -62,11 +70,11 @@ class Executor:
         return self.blocked is not None
 
     def block(self, run_id: str, epoch: int, *, waits: bool) -> bool:
-        """Code of a run waits, or goes on. Returns whether it is counted on here."""
-        share = self.shares.get(run_id)
-        if share is None or share[0] != epoch:
+        """Code of a run waits, or goes on. Returns whether that is news of what is counted here."""
+        share, blocked = self.shares.get(run_id), (run_id, epoch) if waits else None
+        if share is None or share[0] != epoch or self.blocked == blocked:
             return False
-        self.blocked = (run_id, epoch) if waits else None
+        self.blocked = blocked
         return True
 
     def is_late(self, now: float) -> bool:
@@ -86,6 +94,7 @@ class Executor:
         self.release(run_id, epoch, now)
         if not self.shares:
             self.since, self.bounced = now, False
+            self.busy_since = now
         self.shares[run_id] = (epoch, expected)
         self.load += expected
 
@@ -97,10 +106,23 @@ class Executor:
         del self.shares[run_id]
         if self.blocked is not None and self.blocked[0] == run_id:
             self.blocked = None
+        if not self.shares:
+            self.busy += now - self.busy_since
         # Exactly nothing again when idle: sums of floats drift.
         self.load = self.load - share[1] if self.shares else 0.0
         self.since, self.bounced = now, False
         return True
+
+    def measure(self, now: float) -> None:
+        """Take stock of how busy it was since the last time."""
+        if self.shares:
+            self.busy += now - self.busy_since
+            self.busy_since = now
+        passed = now - self.measured
+        if passed > 0.0:
+            share = min(1.0, max(0.0, self.busy / passed))
+            self.utilisation += SMOOTHING * (share - self.utilisation)
+            self.busy, self.measured = 0.0, now
 
 
 @dataclass(slots=True)
@@ -151,7 +173,7 @@ class Membership:
             return None
         self.counter += 1
         self.hosts.setdefault(host, Host(now))
-        executor = Executor(name, host, address, self.counter, since=now)
+        executor = Executor(name, host, address, self.counter, since=now, measured=now)
         if host in self.draining:
             self.leaving[name] = executor
             return None
@@ -208,6 +230,8 @@ class Membership:
         mine = [executor for executor in self.all() if executor.host == beat.host]
         for executor in mine:
             executor.missed = 0 if executor.name in named else executor.missed + 1
+        for executor in mine:
+            executor.measure(now)
         # The first that does not name it may have been sent before the executor was forked.
         missing = [executor.name for executor in mine if executor.missed > 1]
         known = {executor.name for executor in mine}

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 from cloudburst.core.plan import Plan
 from cloudburst.scheduler.membership import Executor
+from cloudburst.scheduler.policy import Policy, Preference
 
 UNKNOWN = 1.0
 """Seconds assumed of a segment that never ran: long enough not to be sent ahead."""
@@ -86,6 +87,9 @@ class ServiceTimes:
         self._of_plan = {key: self._of_plan[key] for key in plan_ids if key in self._of_plan}
 
 
+LOCALITY = Preference()
+
+
 def width(plan: Plan, expected: Sequence[float]) -> int:
     """How many executors a plan has long work for at a time; at least one."""
     long = Counter([plan.depths[n] for n, seconds in enumerate(expected) if seconds >= LONG])
@@ -103,6 +107,7 @@ def place(  # noqa: PLR0917  all that decides
     homes: Mapping[Home, str],
     now: float = 0.0,
     more_may_come: Callable[[], bool] = _never,
+    preference: Preference = LOCALITY,
 ) -> Placement:
     """Place every segment of a plan.
 
@@ -115,33 +120,43 @@ def place(  # noqa: PLR0917  all that decides
         more_may_come: whether there could be more executors soon. Then branches that are long, or
             may be, wait for them rather than for each other: they may have to say something to
             each other.
+        preference: which of several with room.
     """
     if len(plan.segments) > 1:
-        return _GraphPlacer(plan, executors, expected, homes, now, more_may_come).place()
+        placer = _GraphPlacer(plan, executors, expected, homes, now, more_may_come, preference)
+        return placer.place()
     home = homes.get((plan.dag, 0)) if plan.has_classes else None
     if home is not None:
         executor = executors[home]
         return (
             Placement((executor,)) if executor.has_room(expected[0], now) else Placement((), home)
         )
-    best = _with_room(plan.id, executors.values(), expected[0], now)
+    best = _with_room(plan.id, executors.values(), expected[0], now, preference)
     return Placement((best,)) if best else Placement((), "")
 
 
 def _with_room(
-    plan_id: str, executors: Iterable[Executor], expected: float, now: float
+    plan_id: str,
+    executors: Iterable[Executor],
+    expected: float,
+    now: float,
+    preference: Preference,
 ) -> Executor | None:
-    """The least loaded executor that has room; of equals one that ran the plan before."""
-    best, best_load, best_cold = None, inf, True
+    """The least loaded executor that has room; of equals the one that is preferred."""
+    best, best_load, best_rank = None, inf, inf
+    stops_at = 0.0 if preference.policy is Policy.LOCALITY else -inf
     for executor in executors:
         load = executor.load // TRIFLE
         if load > best_load or not executor.has_room(expected, now):
             continue
-        cold = plan_id not in executor.plans
-        if not load and not cold:
-            return executor
-        if load < best_load or cold < best_cold:
-            best, best_load, best_cold = executor, load, cold
+        rank = preference.rank(executor, plan_id)
+        if not load and rank == stops_at:
+            best = executor
+            break
+        if load < best_load or rank < best_rank:
+            best, best_load, best_rank = executor, load, rank
+    if best is not None:
+        preference.chose(best)
     return best
 
 
@@ -151,12 +166,15 @@ class _Level:
     Segments of different depths follow one another and do not.
     """
 
-    def __init__(self, plan_id: str, executors: Iterable[Executor], now: float) -> None:
+    def __init__(
+        self, plan_id: str, executors: Iterable[Executor], now: float, preference: Preference
+    ) -> None:
         self._plan_id = plan_id
+        self._preference = preference
         self._now = now
         self._executors = executors
         self._waiting: dict[Executor, float] = {}
-        self._heap: list[tuple[float, bool, int, Executor]] = []
+        self._heap: list[tuple[float, float, int, Executor]] = []
 
     def chose(self, executor: Executor, seconds: float) -> None:
         """Count one more segment on that executor."""
@@ -198,9 +216,9 @@ class _Level:
         waiting = self._waiting.get(executor)
         return executor.load_at(self._now) if waiting is None else waiting
 
-    def _rank(self, executor: Executor) -> tuple[float, bool, int, Executor]:
-        cold = self._plan_id not in executor.plans
-        return self._load(executor), cold, executor.order, executor
+    def _rank(self, executor: Executor) -> tuple[float, float, int, Executor]:
+        preferred = self._preference.rank(executor, self._plan_id)
+        return self._load(executor), preferred, executor.order, executor
 
 
 class _GraphPlacer:
@@ -214,16 +232,19 @@ class _GraphPlacer:
         homes: Mapping[Home, str],
         now: float,
         more_may_come: Callable[[], bool],
+        preference: Preference,
     ) -> None:
         self.plan = plan
         self.more_may_come = more_may_come
+        self.preference = preference
         self.now = now
         self.executors = executors
         self.expected = expected
         self.homes = homes if plan.has_classes else {}
         self.chosen: list[Executor] = []
         self.levels = [
-            _Level(plan.id, executors.values(), now) for _ in range(max(plan.depths) + 1)
+            _Level(plan.id, executors.values(), now, preference)
+            for _ in range(max(plan.depths) + 1)
         ]
 
     def place(self) -> Placement:
@@ -251,7 +272,9 @@ class _GraphPlacer:
             executor = self.executors[home]
             return executor if level.may_begin(executor, expected) else None
         if number == 0:
-            return _with_room(self.plan.id, self.executors.values(), expected, self.now)
+            return _with_room(
+                self.plan.id, self.executors.values(), expected, self.now, self.preference
+            )
         return level.source(expected)
 
     def _later(self, number: int, parents: tuple[int, ...], home: str | None) -> Executor:

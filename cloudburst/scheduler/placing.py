@@ -13,6 +13,7 @@ from cloudburst.scheduler.checks import Checks
 from cloudburst.scheduler.limits import LIMIT, Limits, queue_of
 from cloudburst.scheduler.membership import Executor, Membership
 from cloudburst.scheduler.placement import UNKNOWN, Homes, ServiceTimes, place, settle
+from cloudburst.scheduler.policy import Preference
 from cloudburst.scheduler.queues import ANY, Queues
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run
@@ -36,6 +37,7 @@ class Placing:
         turn: where commands go.
         members: the executors.
         registry: which DAGs there are; the instances of others are not kept.
+        preference: which of several executors with room a run begins on.
 
     Attributes:
         queues: the runs that wait.
@@ -47,7 +49,9 @@ class Placing:
         deadline: when to call `take_back`; None if no run waits behind another.
     """
 
-    def __init__(self, turn: Turn, members: Membership, registry: Registry) -> None:
+    def __init__(
+        self, turn: Turn, members: Membership, registry: Registry, preference: Preference
+    ) -> None:
         self.queues = Queues()
         self.times = ServiceTimes()
         self.homes: Homes = {}
@@ -59,6 +63,7 @@ class Placing:
         self._turn = turn
         self._members = members
         self._registry = registry
+        self._preference = preference
 
     def admit(self, run: Run, runs: Mapping[str, Run]) -> None:
         """Place the run now, or let it wait: for results it needs, or for room.
@@ -224,7 +229,7 @@ class Placing:
         now = self._turn.now
         patient = now < run.called + SPREAD_PATIENCE
         more = self.scaling.may_grow if patient else _never
-        placement = place(run.plan, executors, expected, homes, now, more)
+        placement = place(run.plan, executors, expected, homes, now, more, self._preference)
         if placement.blocked_on is not None:
             self._queue(run, placement.blocked_on)
             return placement.blocked_on

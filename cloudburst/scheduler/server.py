@@ -10,7 +10,7 @@ from cloudburst.config import SchedulerConfig
 from cloudburst.core.ids import VERSION, new_id, python_version, run_of_parked
 from cloudburst.core.messages import PROTOCOL, RunState, Welcome
 from cloudburst.core.wire import decode, encode, unpack_call
-from cloudburst.errors import CloudburstError, ClusterError, ProtocolError
+from cloudburst.errors import CloudburstError, ClusterError, ProtocolError, UsageError
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import (
     CommitRun,
@@ -34,6 +34,7 @@ from cloudburst.scheduler.events import (
     Written,
 )
 from cloudburst.scheduler.lease import Lease
+from cloudburst.scheduler.policy import Policy
 from cloudburst.scheduler.run import first_epoch
 from cloudburst.scheduler.state import SchedulerState
 from cloudburst.serialization import join, pack_cluster_failure
@@ -67,6 +68,7 @@ class SchedulerServer:
             max_waiting=config.max_waiting,
             host_timeout=config.host_timeout,
             ttl=config.result_ttl,
+            policy=_policy(config.policy),
         )
 
     def take_over(self) -> None:
@@ -210,6 +212,13 @@ class SchedulerServer:
         self.inbox.close()
         self.writer.close()
         self.store.close()
+
+
+def _policy(name: str) -> Policy:
+    try:
+        return Policy(name)
+    except ValueError:
+        raise UsageError(f"policy is one of {', '.join(Policy)}, not {name!r}") from None
 
 
 def _restored(record: dict[str, bytes], clock: float) -> Restored:

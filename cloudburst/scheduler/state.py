@@ -46,6 +46,7 @@ from cloudburst.scheduler.events import (
 )
 from cloudburst.scheduler.lifecycle import Lifecycle
 from cloudburst.scheduler.membership import Membership
+from cloudburst.scheduler.policy import Policy, Preference
 from cloudburst.scheduler.queues import ANY
 from cloudburst.scheduler.registrar import Registrar
 from cloudburst.scheduler.turn import Turn
@@ -59,10 +60,17 @@ class SchedulerState:
         max_waiting: runs that may wait; one more is refused.
         host_timeout: seconds of silence after which a host is lost.
         ttl: seconds that results and run records are kept, if a call does not say otherwise.
+        policy: which of several executors with room a run begins on.
     """
 
     def __init__(
-        self, welcome: Welcome, *, max_waiting: int, host_timeout: float, ttl: float
+        self,
+        welcome: Welcome,
+        *,
+        max_waiting: int,
+        host_timeout: float,
+        ttl: float,
+        policy: Policy = Policy.LOCALITY,
     ) -> None:
         self.welcome = welcome
         self.max_waiting = max_waiting
@@ -71,7 +79,8 @@ class SchedulerState:
         self.members = Membership(host_timeout)
         self.turn = Turn()
         registry = self.registrar.registry
-        self.life = Lifecycle(self.turn, self.members, registry, self.tokens, ttl)
+        preference = Preference(policy)
+        self.life = Lifecycle(self.turn, self.members, registry, self.tokens, ttl, preference)
 
     def begin(self, term: int) -> None:
         """This is the scheduler number so much of the store. To be called before all events."""

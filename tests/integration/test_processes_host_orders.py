@@ -30,7 +30,7 @@ from cloudburst.kvs.base import Get
 from cloudburst.kvs.embedded import EmbeddedServer
 from cloudburst.kvs.redis import RedisStore
 
-FORKED = {"executors": 2, "start_method": "fork"}
+FORKED = {"min_executors": 2, "start_method": "fork"}
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A client: a model of `cloudburst.client.calls`, with a thread that waits for each run."""
+"""A client: a model of `cloudburst.calls.open_calls`, with a thread that waits for each run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .witness import AGAIN
 ASK_EVERY = 1.0
 LOST_AFTER = 3
 TIMEOUT = 10.0
-"""As in `cloudburst.client.calls`, and the default of a connection."""
+"""As in `cloudburst.calls.open_calls`, and the default of a connection."""
 
 REJECTED = "rejected"
 UNKNOWN = "unknown"
@@ -40,7 +40,7 @@ _GOING_ON = (RunState.PENDING, RunState.RUNNING, RunState.CANCELLING)
 
 @dataclass
 class Entry:
-    """What a client knows of a run; see `cloudburst.client.calls`."""
+    """What a client knows of a run; see `cloudburst.calls.open_calls`."""
 
     run_id: str
     call: Call | None

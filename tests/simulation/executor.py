@@ -7,6 +7,7 @@ from typing import Any
 
 from cloudburst.core.messages import (
     PROTOCOL,
+    Blocked,
     Bounce,
     DropDag,
     ExecutorReady,
@@ -39,6 +40,7 @@ from cloudburst.executor.events import (
     SendTrigger,
     Stale,
     Undelivered,
+    Waits,
 )
 from cloudburst.executor.state import ExecutorState
 from cloudburst.kvs import keys
@@ -88,7 +90,7 @@ class ExecutorProcess(Process):
         self.doorbell = Bell(self._look, self._knock_later)
         self.runner = Runner(ground, self, self.doorbell, end)
         self.finished: list[Deliver] = []
-        self.reports: list[Finished | HandBack | Yield | Standing] = []
+        self.reports: list[Finished | HandBack | Yield | Standing | Blocked] = []
         self.postponed: list[Message] = []
         self.avoided: dict[str, float] = {}
         self.leaving = False
@@ -166,11 +168,44 @@ class ExecutorProcess(Process):
             case _:
                 return False
 
-    def _take_in(self) -> Program[None]:
+    def pump(self, seconds: float) -> Program[bool]:
+        """For code that waits: take in what comes within so many seconds.
+
+        Returns:
+            Whether anything came.
+
+        Raises:
+            InvocationCancelledError, InvocationTimedOutError: its run is over.
+        """
+        yield from self._commit()
+        self._report()
+        yield Wait(0.0 if self.inbox else seconds)
+        came = yield from self._take_in()
+        self.doorbell.raise_if_rung()
+        return came
+
+    def say_waits(self, *, waits: bool) -> None:
+        """The code that runs waits for what others do, or goes on."""
+        for command in self._decide(Waits(waits)):
+            self._carry_out_now(command)
+
+    def holds_up(self, run_id: str) -> bool:
+        """Whether code of that run keeps others waiting that could run here."""
+        shares = self.state.shares
+        return any(
+            work.run_id != run_id
+            and work.run_id in shares
+            and shares[work.run_id].epoch == work.epoch
+            for work in self.state.ready
+        )
+
+    def _take_in(self) -> Program[bool]:
+        came = bool(self.postponed or self.inbox)
         while self.postponed:
             yield from self._handle(self.postponed.pop(0))
         for message in self._messages():
             yield from self._handle(message)
+        return came
 
     def _messages(self) -> Iterator[Message]:
         while self.inbox:

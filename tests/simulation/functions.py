@@ -33,6 +33,7 @@ class Behaviour(enum.Enum):
     KILLS_ONCE = "kills its process once"  # in each run
     STUBBORN = "goes on when it is interrupted"
     NATIVE = "cannot be interrupted"
+    WAITS = "waits until nothing else that could run is held up by it"
 
 
 class Function(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -17,9 +17,10 @@ from cloudburst.scheduler.checks import Checks
 from cloudburst.scheduler.closing import Closing
 from cloudburst.scheduler.endings import ending_of
 from cloudburst.scheduler.lifecycle import Lifecycle
-from cloudburst.scheduler.membership import Membership
+from cloudburst.scheduler.membership import Executor, Membership
 from cloudburst.scheduler.placing import Placing
 from cloudburst.scheduler.run import Run
+from cloudburst.scheduler.scaling import Scaling
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
@@ -133,12 +134,10 @@ def nothing_is_stopped(patch: pytest.MonkeyPatch) -> None:
 
 def dead_hosts_are_kept(patch: pytest.MonkeyPatch) -> None:
     """A host that has fallen silent is counted on."""
-    silent = Membership.silent
 
     def trusting(members: Membership, now: float) -> list[str]:
-        seen = dict(members.last_seen)
-        silent(members, now)
-        members.last_seen = dict.fromkeys(seen, now)
+        for host in members.hosts.values():
+            host.seen = max(host.seen, now - members.timeout / 2)
         return []
 
     patch.setattr(Membership, "silent", trusting)
@@ -147,6 +146,30 @@ def dead_hosts_are_kept(patch: pytest.MonkeyPatch) -> None:
 def retries_are_not_counted(patch: pytest.MonkeyPatch) -> None:
     """A run that raises is tried again for ever."""
     patch.setattr("cloudburst.core.options.RunOptions.retries_exceptions", 10**6)
+
+
+def blocked_code_keeps_what_is_behind_it(patch: pytest.MonkeyPatch) -> None:
+    """While code waits for what others do, nothing that could run there is handed back."""
+    patch.setattr(ExecutorState, "_yield", ExecutorState._yield_unbegun)
+
+
+def nobody_hears_that_code_waits(patch: pytest.MonkeyPatch) -> None:
+    """Code that waits counts as any other."""
+    patch.setattr(Placing, "blocked", _nothing)
+
+
+def the_busy_are_let_go(patch: pytest.MonkeyPatch) -> None:
+    """Executors retire although they have work."""
+    retire = Scaling.retire
+
+    def ruthless(scaling: Scaling, name: str, warm: Collection[str]) -> list[Executor]:
+        members = scaling._members
+        for executor in list(members.executors.values()):
+            if executor.host == name and executor.shares and len(members.executors) > 1:
+                members.retire(executor)
+        return retire(scaling, name, warm)
+
+    patch.setattr(Scaling, "retire", ruthless)
 
 
 MUTATIONS: dict[str, Mutation] = {
@@ -165,5 +188,8 @@ MUTATIONS: dict[str, Mutation] = {
         nothing_is_stopped,
         dead_hosts_are_kept,
         retries_are_not_counted,
+        blocked_code_keeps_what_is_behind_it,
+        nobody_hears_that_code_waits,
+        the_busy_are_let_go,
     )
 }

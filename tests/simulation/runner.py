@@ -10,6 +10,7 @@ from cloudburst.errors import CloudburstError, KeyNotFound, RunError
 from cloudburst.executor.doorbell import LONGEST_PAUSE as LONGEST_KNOCK
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.events import Done, Input, Local, Work
+from cloudburst.executor.waiting import BLOCKED_AFTER
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Get
 from cloudburst.serialization import pack_cluster_failure
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 SHORT = 0.001
 LONGEST_PAUSE = 0.1
+LOOK_EVERY = 0.05
+"""Seconds between two looks of code that waits, as `recv` looks into its inbox in the store."""
 
 
 class _Failed(Exception):
@@ -57,6 +60,11 @@ class Bell(Doorbell):
     def answer(self) -> None:
         """The signal has come."""
         self._knock(0, None)
+
+    def open_again(self) -> None:
+        """The end of `shut_meanwhile`, whose beginning is `shut`."""
+        self._open = True
+        self._answer()
 
     def _knock_again(self) -> None:
         pause, self._pause = self._pause, min(2 * self._pause, LONGEST_KNOCK)
@@ -164,6 +172,8 @@ class Runner:
                 self._is_deaf = True
                 yield from self.sleep(seconds)
                 self._is_deaf = False
+            case Behaviour.WAITS:
+                yield from self._wait(run_id, seconds)
             case _:
                 yield from self.sleep(seconds)
         raises = function.behaviour is Behaviour.RAISES
@@ -178,6 +188,40 @@ class Runner:
                 yield from self.sleep(end - self._ground.clock.now)
             except RunError as error:
                 self._ground.trace.note(self._process.name, f"user code ignores: {error}")
+
+    def _wait(self, run_id: str, seconds: float) -> Program[None]:
+        """Wait for what others do; for all that stands ready behind it, too."""
+        clock, process = self._ground.clock, self._process
+        end, told = clock.now + seconds, False
+        try:
+            while clock.now < end or process.holds_up(run_id):
+                left = end - clock.now if clock.now < end else LOOK_EVERY
+                came = yield from self._pumped(min(left, LOOK_EVERY if told else BLOCKED_AFTER))
+                if not (came or told) and left > BLOCKED_AFTER:
+                    told = True
+                    process.say_waits(waits=True)
+        except RunError:
+            if told:
+                process.say_waits(waits=False)
+            raise
+        if told:
+            process.say_waits(waits=False)
+
+    def _pumped(self, seconds: float) -> Program[bool]:
+        """Let the executor take in messages, behind a shut door. Returns whether any came."""
+        self._bell.shut()
+        self._runs = False
+        try:
+            came = yield from self._process.pump(seconds)
+        except RunError:
+            self._open_again()
+            raise
+        self._open_again()
+        return came
+
+    def _open_again(self) -> None:
+        self._runs = True
+        self._bell.open_again()
 
     def _die(self, seconds: float) -> Program[None]:
         yield from self.sleep(seconds)

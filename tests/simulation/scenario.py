@@ -139,6 +139,8 @@ class Scenario:
         dice = random.Random(f"{seed} scenario")
         if seed % 4 == 0:
             return cls._of_joins(seed, events, dice)
+        if seed % 8 == 2:
+            return cls._of_waits(seed, events, dice)
         functions = _functions(dice)
         dags = tuple(_dag(dice, f"d{number}", functions) for number in range(dice.randint(1, 3)))
         return cls(
@@ -182,6 +184,38 @@ class Scenario:
                 [
                     *(_invoke(dice)._replace(target=2) for _ in range(max(2, events // 8))),
                     *(_fault(dice, _AMIDST) for _ in range(max(3, events // 12))),
+                ],
+            ),
+        )
+
+    @classmethod
+    def _of_waits(cls, seed: int, events: int, dice: random.Random) -> Scenario:
+        """Code that is expected to be quick, and waits for what was sent ahead to it."""
+        functions = (
+            Function("f0", Behaviour.PLAIN, dice.choice((20e-6, 100e-6)), is_class=False),
+            Function("f1", Behaviour.WAITS, dice.choice((100e-6, 500e-6)), is_class=False),
+        )
+        width = dice.randint(2, 3)
+        sources = tuple(Step(f"s{number}", dice.choice(("f0", "f1"))) for number in range(width))
+        edges = tuple((source.name, "end") for source in sources)
+        faults = dice.choice((0, 0, 2))
+        return cls(
+            seed=seed,
+            events=events,
+            harsh=dice.random() < 0.5,
+            latency=dice.choice((0.0001, 0.001)),
+            slow=0.05,
+            hosts=dice.choice(((2,), (1, 1), (2, 1))),
+            more=dice.choice((0, 0, 2)),
+            clients=(True,),
+            functions=functions,
+            dags=(Dag("d0", (*sources, Step("end", "f0")), edges),),
+            moments=_ordered(
+                events,
+                dice,
+                [
+                    *(_invoke(dice) for _ in range(max(2, events // 5))),
+                    *(_fault(dice, _AMIDST) for _ in range(faults)),
                 ],
             ),
         )

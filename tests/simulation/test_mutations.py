@@ -8,7 +8,7 @@ from .mutations import MUTATIONS
 from .run import Failure, run_seed
 
 EVENTS = 200
-ENOUGH = 150
+ENOUGH = 500
 """Seeds among which there must be one that fails."""
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 from executing import Executor, Job, full, job, join_on_b, over, standing, steps, told
 
-from cloudburst.core.messages import Blocked, Bounce, HandBack, RunState, Standing, Stop, Yield
+from cloudburst.core.messages import (
+    Blocked,
+    Bounce,
+    HandBack,
+    Probe,
+    RunState,
+    Standing,
+    Stop,
+    Yield,
+)
 from cloudburst.executor.events import Waits
 
 BOUNCE = Bounce("B")
@@ -44,8 +53,22 @@ def test_where_no_code_runs_nobody_waits() -> None:
     assert not executor.state.blocked
 
 
-def test_code_that_waits_has_not_come_to_a_stand(executor: Executor) -> None:
-    assert standing(executor, 3, run_id="code") == Standing("code", 3, active=True)
+def test_who_asks_after_code_that_has_waited_hears_again_whether_it_does(
+    executor: Executor,
+) -> None:
+    """What was said of it may have been lost."""
+    active = Standing("code", 3, active=True)
+    assert told(executor.take(Probe("code", 3))) == [active, Blocked("code", 3, waits=True)]
+
+    executor.take(Waits(waits=False))
+    assert told(executor.take(Probe("code", 3))) == [active, Blocked("code", 3, waits=False)]
+
+
+def test_who_asks_after_another_run_hears_only_of_that(executor: Executor) -> None:
+    executor.take(*full(join_on_b()))
+
+    assert standing(executor) == Standing("run", 1, active=True)
+    assert standing(executor, 2, run_id="code") == Standing("code", 2, active=False)
 
 
 def test_what_has_not_begun_is_yielded_as_ever(executor: Executor) -> None:
@@ -119,6 +142,7 @@ def test_the_code_that_comes_next_does_not_wait_yet(code: Job) -> None:
     executor.take(Waits(waits=True))
     executor.finish(waiting, "v")
     assert executor.work().run_id == "next"
+    assert standing(executor, run_id="next") == Standing("next", 1, active=True)
 
     executor.take(*full(join_on_b()))
     assert executor.take(BOUNCE) == []

@@ -146,6 +146,14 @@ def test_only_what_is_counted_there_can_be_blocked(
     assert blocked.is_blocked
 
 
+def test_what_is_known_is_no_news(blocked: Executor) -> None:
+    assert not blocked.block("r1", 1, waits=True)
+    blocked.take("r2", 1, 0.0)
+    assert blocked.block("r2", 1, waits=True), "its code runs now, and that of r1 no more"
+    assert blocked.block("r2", 1, waits=False)
+    assert not blocked.block("r1", 1, waits=False)
+
+
 def test_who_has_done_its_share_is_blocked_no_more(blocked: Executor) -> None:
     blocked.take("r2", 1, 1.0)
     blocked.release("r2", 1)

@@ -108,6 +108,17 @@ def test_blocked_code_is_asked_again_for_what_may_have_come_meanwhile(one: Clust
     assert asked(one.live(ASK_BLOCKED * 2.5)) == ["a", "a"]
 
 
+def test_what_is_heard_again_is_no_news(one: Cluster) -> None:
+    one.call("r1")
+    one.call("r2")
+    assert asked(one.block("a", "r1")) == ["a"]
+    since = one.state.members.executors["a"].since
+    one.now += ASK_BLOCKED / 2
+
+    assert one.block("a", "r1") == []
+    assert one.state.members.executors["a"].since == since
+
+
 def test_blocked_code_that_keeps_nobody_waiting_any_more_is_left_alone(one: Cluster) -> None:
     one.call("r1")
     one.call("r2")

@@ -14,7 +14,7 @@ from cloudburst.errors import (
     UnknownFunction,
 )
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import CommitRun, DropMember, RecordRun
+from cloudburst.kvs.base import Commit, CommitRun, DropMember, RecordRun
 from cloudburst.scheduler.events import Command, Restored, Send
 
 
@@ -145,6 +145,7 @@ def test_a_run_that_was_being_stopped_ends_so_although_it_cannot_be_called_any_m
 ) -> None:
     """The store takes no other end of it."""
     cluster = restarted()
+    cluster.store.execute([RecordRun("r1", "CANCELLING", 2, "gone", "", "", b"", ttl=0.0)])
     lost = call("r1", "gone", options=NOTHING_SAID._replace(timeout=timeout))
 
     commands = restore(cluster, lost, 2, "CANCELLING", age)
@@ -153,6 +154,7 @@ def test_a_run_that_was_being_stopped_ends_so_although_it_cannot_be_called_any_m
     assert (commit.state, commit.epoch) == (state, 3)
     assert type(error_in([commit.result])) is error
     assert commit.reason == str(error_in([commit.result]))
+    assert cluster.store.execute([commit]) == [Commit.STORED]
     assert operations(commands, DropMember) == [DropMember(keys.OPEN_RUNS, "r1")]
     assert cluster.idle()
 
