@@ -12,6 +12,9 @@ from .sweep import sweep
 
 TRACE = 1_000_000
 
+SAY_EVERY = 60.0
+"""Seconds between two lines that say how far it is."""
+
 
 def main() -> int:
     """Run what the command line says. Returns the exit code."""
@@ -26,6 +29,7 @@ def main() -> int:
     seeds = range(options.seed, options.seed + options.seeds)
     keep = TRACE if options.trace else 60
     began, done, events, failed = time.perf_counter(), 0, 0, 0
+    said = began
     for swept in sweep(seeds, options.events, jobs=min(options.jobs, len(seeds)), keep=keep):
         done, events, failed = (
             done + swept.seeds,
@@ -36,6 +40,9 @@ def main() -> int:
             print(text if not options.all else "\n".join(text.splitlines()[-2:]), flush=True)
         if failed and not options.all:
             break
+        if time.perf_counter() >= said + SAY_EVERY:
+            said = time.perf_counter()
+            print(f"{done} seeds, {failed} failed, after {said - began:.0f} s", flush=True)
     seconds = time.perf_counter() - began
     print(f"{done} seeds, {failed} failed, {events} events in {seconds:.0f} s")
     return 1 if failed else 0
