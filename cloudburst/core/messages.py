@@ -10,7 +10,7 @@ Who says what to whom::
     scheduler -> client     Welcome Accepted Rejected RunStatus, and the replies to requests
     executor  -> scheduler  Call Watch Cancel, answered as to a client: calls from functions
     scheduler -> executor   Start Stop Probe Bounce DropDag ExecutorUnknown
-    executor  -> executor   Trigger Mail
+    executor  -> executor   Trigger Mail Mails
     executor  -> client     Result (through the scheduler as Relay where it cannot be reached)
     executor  -> scheduler  ExecutorReady Finished HandBack Yield Standing Blocked Relay
     host      -> scheduler  Heartbeat ExecutorDied Draining
@@ -243,6 +243,14 @@ class Mail(NamedTuple):
     frames: Frames
 
 
+class Mails(NamedTuple):
+    """Several messages of one step to another, in order; each is a value in a single frame."""
+
+    recipient: str
+    sender: str
+    values: tuple[bytes, ...]
+
+
 class Finished(NamedTuple):
     """This executor has done its share of a run.
 
@@ -328,6 +336,7 @@ Message: TypeAlias = (
     | Standing
     | DropDag
     | Mail
+    | Mails
     | Finished
     | HandBack
     | Bounce

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeGuard
 
 from cloudburst.calls.future import CloudburstFuture
@@ -20,6 +20,7 @@ _ID = re.compile(
     r"[^/]+/\d+/[A-Za-z0-9_.\-]+@(?:ipc://[^\0]+|tcp://[^\s/]+:(?P<port>\d{1,5}))", re.DOTALL
 )
 MAX_PORT = 65535
+_MISSING = object()
 _log = logging.getLogger("cloudburst.user")
 
 
@@ -28,6 +29,12 @@ class Post(Protocol):
 
     def send(self, recipient: str, sender: str, value: Any) -> None:
         """Send a value to a step, directly or through its inbox in the KVS."""
+
+    def flush(self) -> None:
+        """Send what waits for more to be sent with it."""
+
+    def wait_for(self, ready: Callable[[], bool], timeout: float) -> None:
+        """Wait until it is ready, up to ``timeout`` seconds."""
 
     def receive(self, recipient: str, timeout: float) -> list[tuple[str, Any]]:
         """The messages that have come, waiting up to ``timeout`` seconds for the first."""
@@ -53,7 +60,10 @@ class UserLibrary:
         step: the step of the DAG that is running, or the function's name.
     """
 
-    __slots__ = ("_address", "_caller", "_epoch", "_post", "_store", "run_id", "step")
+    __slots__ = (
+        "_address", "_caller", "_epoch", "_id", "_id_of", "_post", "_recipient", "_store",
+        "run_id", "step",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0917  all that it stands for
         self,
@@ -69,28 +79,45 @@ class UserLibrary:
         self._caller = caller
         self._epoch = epoch
         self._address = address
+        self._recipient = self._id = ""
+        self._id_of: str | None = None
         self.run_id = run_id
         self.step = ""
 
-    def get(self, key: str | Iterable[str], default: Any = None) -> Any:
+    def get(self, key: str | Iterable[str], default: Any = None, timeout: float = 0.0) -> Any:
         """Read a value from the KVS.
 
         Args:
             key: one key, or several for a dict of key to value, in one round trip.
             default: what stands for a missing value.
+            timeout: seconds to wait until none is missing; by default it does not wait. While it
+                waits, this function's executor does not count as busy.
 
         Returns:
             The value. It is a snapshot of its own: changing it changes nothing in the KVS.
 
         Raises:
             InvalidName: nothing can be stored under a key.
+            UsageError: the timeout is no number.
             SerializationError: a value cannot be unpickled here.
             KVSUnavailable: the store does not answer.
             Exception: the key is that of a run that failed; its error is raised.
         """
+        self._post.flush()
+        names = [check_key(name) for name in ([key] if _is_one(key) else key)]
+        found: dict[str, Any] = {}
+
+        def all_are_there() -> bool:
+            rest = [name for name in names if name not in found]
+            values = read_objects(self._store, rest, _MISSING)
+            found.update((name, value) for name, value in values.items() if value is not _MISSING)
+            return len(found) == len(set(names))
+
+        if not all_are_there() and timeout:
+            self._post.wait_for(all_are_there, check_wait("timeout", timeout))
         if _is_one(key):
-            return read_objects(self._store, [key], default)[key]
-        return read_objects(self._store, list(key), default)
+            return found.get(key, default)
+        return {name: found.get(name, default) for name in names}
 
     def put(self, key: str | Mapping[str, Any] | Sequence[str], value: Any = None) -> None:
         """Write a value to the KVS, or several in one round trip.
@@ -106,6 +133,7 @@ class UserLibrary:
             ValueTooLarge: the store takes no value of that size.
             KVSUnavailable: the store does not answer.
         """
+        self._post.flush()
         if isinstance(key, Mapping):
             items: Mapping[str, Any] = key
         elif _is_one(key):
@@ -127,6 +155,7 @@ class UserLibrary:
             InvalidName: nothing can be stored under the key.
             KVSUnavailable: the store does not answer.
         """
+        self._post.flush()
         (existed,) = self._store.execute([Delete(keys.object_key(check_key(key)))])
         return bool(existed)
 
@@ -135,7 +164,10 @@ class UserLibrary:
 
     def get_id(self) -> str:
         """The id under which other functions can `send` to this step, while it runs."""
-        return f"{self.run_id}/{self._epoch}/{self.step}@{self._address}"
+        if self._id_of != self.step:
+            self._id_of = self.step
+            self._id = f"{self.run_id}/{self._epoch}/{self.step}@{self._address}"
+        return self._id
 
     getid = get_id
 
@@ -151,7 +183,9 @@ class UserLibrary:
             SerializationError: the message cannot be pickled.
             KVSUnavailable: the step could not be reached, nor the store, where it would wait.
         """
-        self._post.send(_check_id(recipient), self.get_id(), message)
+        if recipient != self._recipient:
+            self._recipient = _check_id(recipient)
+        self._post.send(self._recipient, self.get_id(), message)
 
     def recv(self, timeout: float = 0.0) -> list[tuple[str, Any]]:
         """The messages that were sent to this step and not received before.
@@ -190,6 +224,7 @@ class UserLibrary:
             SerializationError: an argument cannot be pickled.
             KVSUnavailable: a large argument could not be stored.
         """
+        self._post.flush()
         return self._caller.call(self.run_id, name, args, keywords)
 
     def call_dag(self, name: str, arg_map: Mapping[str, Any]) -> CloudburstFuture:
@@ -207,6 +242,7 @@ class UserLibrary:
             UsageError: ``arg_map`` is no mapping.
             InvalidName, SerializationError, KVSUnavailable: as `call`.
         """
+        self._post.flush()
         return self._caller.call_dag(self.run_id, name, arg_map)
 
     def log(self, message: str, *args: object) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from cloudburst.core.messages import Frames, Mail
+from cloudburst.core.messages import Frames, Mail, Mails
 from cloudburst.core.wire import encode
 from cloudburst.errors import CloudburstError, UsageError
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.library import UserLibrary
+from cloudburst.executor.outgoing import LARGE, Outgoing
 from cloudburst.executor.waiting import Waiting
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Append, KeyValueStore, TakeAll
-from cloudburst.serialization import join, pack, split, unpack
+from cloudburst.serialization import join, pack, pack_scalar, split, unpack
 from cloudburst.transport import Peers
 
 INBOX_TTL = 600.0
@@ -23,6 +26,9 @@ INBOX_TTL = 600.0
 
 INBOX_EVERY = 0.05
 """Seconds between two looks of a receiving step into its inbox in the KVS."""
+
+FIRST_PAUSE = 0.001
+"""Seconds after which a waiting step looks for the first time again for what is to come."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,12 +59,15 @@ class PostOffice:
         self._waiting = waiting
         self._running: UserLibrary | None = None
         self._mailbox: deque[tuple[str, Frames]] = deque()
+        self._outgoing = Outgoing(self._carry_values, doorbell)
         self._look_at = 0.0
 
     def open(self, library: UserLibrary) -> None:
         """This step runs now: its mail is kept."""
         self._running = library
-        self._mailbox.clear()  # an interruption may have come between a step and its `close`
+        # An interruption may have come between a step and its `close`.
+        self._mailbox.clear()
+        self._outgoing.clear()
         self._look_at = 0.0
 
     def close(self) -> None:
@@ -74,20 +83,33 @@ class PostOffice:
             UsageError: the recipient is not an id of a step.
             SerializationError: the value cannot be pickled.
         """
-        _, found, address = str(recipient).rpartition("@")
-        if not found:
-            raise _not_an_id(recipient)
-        mail = Mail(recipient, sender, pack(value, "the message").frames)
-        if address == self._address:
-            # A copy of its own: the sender may change its value afterwards.
-            self.deliver(mail._replace(frames=[bytes(frame) for frame in mail.frames]))
-        elif not self._sent(address, mail):
-            self._leave(mail)
+        scalar = pack_scalar(value)
+        frames = [scalar] if scalar is not None else pack(value, "the message").frames
+        if len(frames) == 1 and len(frames[0]) < LARGE and self._doorbell.is_ours:
+            self._outgoing.add(recipient, sender, scalar or bytes(frames[0]))
+            return
+        self._outgoing.flush()
+        # A copy of its own: the sender may change its value afterwards.
+        self._carry(Mail(recipient, sender, [bytes(frame) for frame in frames]))
 
-    def deliver(self, mail: Mail) -> None:
+    def flush(self) -> None:
+        """Send what waits for more; before the running step does what others may notice.
+
+        Raises:
+            KVSUnavailable: it could not be sent.
+        """
+        if self._doorbell.is_ours:
+            self._outgoing.flush()
+
+    def flush_by_the_way(self) -> None:
+        """As `flush`, while user code is interrupted; what cannot be sent now waits on."""
+        with suppress(CloudburstError):
+            self._outgoing.flush()
+
+    def deliver(self, mail: Mail | Mails) -> None:
         """Take in mail for a step of this executor; what does not run has an inbox in the KVS."""
         if self.is_for_running(mail.recipient):
-            self._mailbox.append((mail.sender, mail.frames))
+            self._mailbox.extend([(mail.sender, frames) for frames in _values_in(mail)])
         else:
             try:
                 self._leave(mail)
@@ -108,9 +130,22 @@ class PostOffice:
             SerializationError: the next message cannot be unpacked here; it is dropped.
         """
         deadline = time.monotonic() + timeout
+        self.flush()
         self._waiting.look()
         with self._waiting.until_done():
             return self._received(recipient, deadline)
+
+    def wait_for(self, ready: Callable[[], bool], timeout: float) -> None:
+        """Wait until it is ``ready()``, up to ``timeout`` seconds; it is asked now and then.
+
+        Raises:
+            InvocationCancelledError, InvocationTimedOutError: the code is to end.
+        """
+        deadline, pause = time.monotonic() + timeout, FIRST_PAUSE
+        with self._waiting.until_done():
+            while not ready() and (left := deadline - time.monotonic()) > 0:
+                self._waiting.wait(min(left, pause))
+                pause = min(2 * pause, INBOX_EVERY)
 
     def _received(self, recipient: str, deadline: float) -> list[tuple[str, Any]]:
         while self.is_for_running(recipient):  # a thread of a step may outlive it
@@ -127,19 +162,34 @@ class PostOffice:
     def _opened(self) -> list[tuple[str, Any]]:
         """Take the mail out, up to a message that cannot be unpacked; that is the next one."""
         messages: list[tuple[str, Any]] = []
-        while self._mailbox:
-            sender, frames = self._mailbox[0]
+        mailbox = self._mailbox
+        while mailbox:
+            sender, frames = mailbox.popleft()
             try:
                 messages.append((sender, unpack(frames)))
             except CloudburstError:
-                if messages:
-                    return messages
-                self._mailbox.popleft()
-                raise
-            self._mailbox.popleft()
+                if not messages:
+                    raise
+                mailbox.appendleft((sender, frames))
+                break
         return messages
 
-    def _sent(self, address: str, mail: Mail) -> bool:
+    def _carry_values(self, recipient: str, sender: str, values: list[bytes]) -> None:
+        if len(values) == 1:
+            self._carry(Mail(recipient, sender, values))
+        else:
+            self._carry(Mails(recipient, sender, tuple(values)))
+
+    def _carry(self, mail: Mail | Mails) -> None:
+        _, found, address = mail.recipient.rpartition("@")
+        if not found:
+            raise _not_an_id(mail.recipient)
+        if address == self._address:
+            self.deliver(mail)
+        elif not self._sent(address, mail):
+            self._leave(mail)
+
+    def _sent(self, address: str, mail: Mail | Mails) -> bool:
         if not self._doorbell.is_ours:
             return False
         try:
@@ -148,13 +198,21 @@ class PostOffice:
         except OSError:
             raise _not_an_id(mail.recipient) from None
 
-    def _leave(self, mail: Mail) -> None:
-        item = join(pack((mail.sender, [bytes(frame) for frame in mail.frames])).frames)
-        self._store.execute([Append(keys.inbox_key(mail.recipient), item, INBOX_TTL)])
+    def _leave(self, mail: Mail | Mails) -> None:
+        inbox = keys.inbox_key(mail.recipient)
+        items = [
+            join(pack((mail.sender, [bytes(frame) for frame in frames])).frames)
+            for frames in _values_in(mail)
+        ]
+        self._store.execute([Append(inbox, item, INBOX_TTL) for item in items])
 
     def _from_inbox(self, recipient: str) -> list[tuple[str, Frames]]:
         (items,) = self._store.execute([TakeAll(keys.inbox_key(recipient))])
         return [unpack(split(item)) for item in items]
+
+
+def _values_in(mail: Mail | Mails) -> list[Frames]:
+    return [mail.frames] if isinstance(mail, Mail) else [(value,) for value in mail.values]
 
 
 def _not_an_id(recipient: str) -> UsageError:

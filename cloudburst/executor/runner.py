@@ -149,6 +149,7 @@ class Runner:
             self._post.open(library)
             called = self._functions.callable_for(dag, step, library)
             value = called(library, *arguments, **keywords)
+            self._post.flush()
             self._nested.finish()
         except NotLoaded as missing:
             raise _StepFailed(pack_cluster_failure(missing.error), str(missing.error)) from None

@@ -24,6 +24,7 @@ from cloudburst.core.messages import (
     Finished,
     Frames,
     Mail,
+    Mails,
     Message,
     Probe,
     Rejected,
@@ -201,6 +202,7 @@ class ExecutorServer:
             except ProtocolError:
                 self.postponed.append(frames)  # to be refused again, with a word
         self.nested.flush()
+        self.post.flush_by_the_way()
         if not self.doorbell.is_rung:
             # The code that runs was expected to be short, and results wait for its end.
             self._commit(self.spare_store)
@@ -215,7 +217,7 @@ class ExecutorServer:
                 self._introduce()
             case Start() | Trigger() if self.state.knows(message):
                 self._feed(message)
-            case Mail() if self.post.is_for_running(message.recipient):
+            case Mail() | Mails() if self.post.is_for_running(message.recipient):
                 self.post.deliver(message)
             case Result() | RunStatus() | Accepted() | Rejected():
                 self.nested.put(message)
@@ -248,7 +250,7 @@ class ExecutorServer:
         match message:
             case Start() | Trigger() | Stop() | Probe() | Bounce():
                 self._feed(message)
-            case Mail():
+            case Mail() | Mails():
                 self.post.deliver(message)
             case Result() | RunStatus() | Accepted() | Rejected():
                 self.nested.put(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -39,6 +40,7 @@ class Executor:
         since: when it began, or last ended, a run; without one, since when it has none.
         bounced: whether it was asked, since then, to give way.
         blocked: the run and epoch whose code waits there for what others do.
+        was_blocked: when code last went on that had waited.
         plans: ids of the plans it has executed: their code is loaded there.
         missed: heartbeats of its host in a row that did not name it.
         utilisation: the share of its time that it had work in, lately.
@@ -53,6 +55,7 @@ class Executor:
     since: float = 0.0
     bounced: bool = False
     blocked: tuple[str, int] | None = None
+    was_blocked: float = -math.inf
     plans: set[str] = field(default_factory=set)
     missed: int = 0
     utilisation: float = 0.0
@@ -69,12 +72,18 @@ class Executor:
         """Whether its code waits for what others do: nothing else runs there till then."""
         return self.blocked is not None
 
-    def block(self, run_id: str, epoch: int, *, waits: bool) -> bool:
+    def waited_since(self, moment: float) -> bool:
+        """Whether its code waits, or has waited since then: it may do so again and again."""
+        return self.blocked is not None or self.was_blocked >= moment
+
+    def block(self, run_id: str, epoch: int, now: float, *, waits: bool) -> bool:
         """Code of a run waits, or goes on. Returns whether that is news of what is counted here."""
         share, blocked = self.shares.get(run_id), (run_id, epoch) if waits else None
         if share is None or share[0] != epoch or self.blocked == blocked:
             return False
         self.blocked = blocked
+        if blocked is None:
+            self.was_blocked = now
         return True
 
     def is_late(self, now: float) -> bool:
@@ -106,6 +115,8 @@ class Executor:
         del self.shares[run_id]
         if self.blocked is not None and self.blocked[0] == run_id:
             self.blocked = None
+        if not self.shares:
+            self.was_blocked = -math.inf
         if not self.shares:
             self.busy += now - self.busy_since
         # Exactly nothing again when idle: sums of floats drift.

@@ -188,10 +188,13 @@ class Placing:
 
     def blocked(self, executor: Executor, message: Blocked) -> None:
         """Code waits on an executor for what others do, or goes on."""
-        if executor.block(message.run_id, message.epoch, waits=message.waits):
-            executor.since, executor.bounced = self._turn.now, False
+        now = self._turn.now
+        if executor.block(message.run_id, message.epoch, now, waits=message.waits):
+            executor.since, executor.bounced = now, False
             if len(executor.shares) > 1:
                 self.take_back()
+            if message.waits:
+                self.scaling.grow()  # it may wait for just what waits for room
 
     def holders(self, run: Run) -> list[Executor]:
         """The executors that have a share of the run, and are not gone."""

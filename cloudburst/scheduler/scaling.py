@@ -124,7 +124,9 @@ class Scaling:
         mine = [e for e in self._members.executors.values() if e.host == name]
         patient = self._turn.now < host.asked_at + START_PATIENCE
         starting = max(0, host.asked - len(mine)) if patient else 0
-        busy = sum(not executor.is_blocked for executor in mine)
+        # Code that looks for something again and again is just as good as blocked.
+        lately = self._turn.now - GROW_EVERY
+        busy = sum(not executor.waited_since(lately) for executor in mine)
         room = min(host.size.most - busy, host.size.ceiling - len(mine)) - starting
         return max(0, room), starting
 

@@ -22,7 +22,7 @@ from cloudburst.serialization.references import (
     references_in,
     resolve,
 )
-from cloudburst.serialization.values import Packed, pack, unpack
+from cloudburst.serialization.values import Packed, pack, pack_scalar, unpack
 
 __all__ = [
     "CloudburstReference",
@@ -41,6 +41,7 @@ __all__ = [
     "pack_cluster_failure",
     "pack_failure",
     "pack_function",
+    "pack_scalar",
     "references_in",
     "resolve",
     "split",

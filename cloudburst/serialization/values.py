@@ -67,6 +67,11 @@ def pack(value: object, what: str = "value") -> Packed:
         raise SerializationError(message) from error
 
 
+def pack_scalar(value: object) -> bytes | None:
+    """The one frame that `pack` makes of a number or a string; None for everything else."""
+    return _dumps(value, PROTOCOL) if type(value) in _SCALARS else None
+
+
 def try_pack(value: object) -> Packed:
     """As `pack`, but raises what pickling raised, undiagnosed."""
     kind = type(value)

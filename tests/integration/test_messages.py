@@ -250,3 +250,52 @@ def test_large_messages(talkers: CloudburstConnection) -> None:
     ((who, message),) = waiting.get(10)
     assert who == sender.get(10)
     assert message == b"x" * 5_000_000
+
+
+def test_the_last_of_a_burst_leaves_while_its_sender_computes(
+    talkers: CloudburstConnection, make_gate: Callable[[], Gate]
+) -> None:
+    def gather(library: UserLibrary, count: int) -> list[Any]:
+        library.put("who", library.get_id())
+        found: list[Any] = []
+        while len(found) < count:
+            found += [message for _, message in library.recv(timeout=10.0)]
+        return found
+
+    def burst(library: UserLibrary, recipient: str, count: int, path: str) -> None:
+        for number in range(count):
+            library.send(recipient, number)
+        Path(path).read_bytes()
+
+    gate, count = make_gate(), 1000
+    gathered = talkers.register(gather, "gather")(count)
+    recipient = wait_until(lambda: talkers.get_object("who"), "somebody listens")
+    sender = talkers.register(burst, "burst")(recipient, count, gate.path)
+
+    assert gathered.get(20) == list(range(count))
+    gate.wait_for_arrival()
+    assert not sender.done()
+    gate.open()
+    assert sender.get(20) is None
+
+
+def test_messages_of_a_burst_come_before_what_is_done_after_them(
+    talkers: CloudburstConnection,
+) -> None:
+    def listen(library: UserLibrary) -> list[Any]:
+        library.put("who", library.get_id())
+        while library.get("said") is None:
+            pass
+        return [message for _, message in library.recv()]
+
+    def speak(library: UserLibrary, recipient: str) -> None:
+        for number in range(100):
+            library.send(recipient, number)
+        library.put("said", "all")
+
+    listened = talkers.register(listen, "listen")()
+    recipient = wait_until(lambda: talkers.get_object("who"), "somebody listens")
+    talkers.register(speak, "speak")(recipient).get(20)
+
+    assert listened.get(20) == list(range(100))
+    talkers.delete_object("said")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from running import no_calls
 
-from cloudburst.core.messages import Mail
+from cloudburst.core.messages import Mail, Mails
 from cloudburst.core.wire import decode
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.library import UserLibrary
@@ -40,7 +40,7 @@ class Office:
         came = False
         for _, frames in self.inbox.messages():
             message = decode(frames)
-            assert isinstance(message, Mail)
+            assert isinstance(message, Mail | Mails)
             self.post.deliver(message)
             came = True
         return came

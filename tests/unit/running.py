@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from cloudburst.core.dag import Dag, make_steps
@@ -60,7 +60,9 @@ class Stage:
         self.functions = Functions(self.store, idle)
         self.doorbell = Doorbell(lambda: False)
         peers = Peers(Context())
-        self.post = PostOffice(ADDRESS, peers, self.store, in_vain(self.doorbell), self.doorbell)
+        self.waits: Callable[[float], bool] = lambda _: False
+        waiting = Waiting(lambda seconds: self.waits(seconds), lambda *, waits: None, self.doorbell)
+        self.post = PostOffice(ADDRESS, peers, self.store, waiting, self.doorbell)
         self.nested = no_calls(self.store)
         self.runner = self.runner_with(self.functions)
         self.infos: dict[str, FunctionInfo] = {}

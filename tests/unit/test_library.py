@@ -262,3 +262,36 @@ def test_a_library_has_no_room_for_anything_else(stage: Stage) -> None:
     stage.register(keep=lambda library: setattr(library, "mine", 1))
 
     assert type(stage.failure(stage.lone("keep"), keep=given())) is AttributeError
+
+
+def test_a_missing_key_is_waited_for(stage: Stage, library: UserLibrary) -> None:
+    library.put("there", 1)
+    looks: list[float] = []
+
+    def come(seconds: float) -> bool:
+        looks.append(seconds)
+        if len(looks) == 3:
+            library.put("late", 2)
+        return False
+
+    stage.waits = come
+
+    assert library.get(["there", "late"], timeout=30.0) == {"there": 1, "late": 2}
+    assert len(looks) < 10
+
+
+def test_what_does_not_come_is_the_default(library: UserLibrary) -> None:
+    assert library.get("never", default="nothing", timeout=0.01) == "nothing"
+    assert library.get(["never"], timeout=0.01) == {"never": None}
+
+
+def test_a_key_that_is_there_is_not_waited_for(stage: Stage, library: UserLibrary) -> None:
+    library.put("there", None)
+    stage.waits = lambda _: pytest.fail("it waits")
+
+    assert library.get("there", default=0, timeout=30.0) is None
+
+
+def test_seconds_to_wait_for_a_key_are_a_number(library: UserLibrary) -> None:
+    with pytest.raises(UsageError, match="timeout is a number of seconds"):
+        library.get("never", timeout="long")  # type: ignore[arg-type]

@@ -113,7 +113,7 @@ def blocked() -> Executor:
     """Code of ``r1`` waits there for what others do."""
     one = executor()
     one.take("r1", 1, AHEAD / 2)
-    assert one.block("r1", 1, waits=True)
+    assert one.block("r1", 1, 0.0, waits=True)
     return one
 
 
@@ -130,7 +130,7 @@ def test_blocked_code_counts_as_much_work(blocked: Executor) -> None:
 
 
 def test_code_that_goes_on_is_as_late_as_other_code(blocked: Executor) -> None:
-    assert blocked.block("r1", 1, waits=False)
+    assert blocked.block("r1", 1, 0.0, waits=False)
 
     assert not blocked.is_blocked
     assert not blocked.is_late(LATE)
@@ -142,16 +142,16 @@ def test_code_that_goes_on_is_as_late_as_other_code(blocked: Executor) -> None:
 def test_only_what_is_counted_there_can_be_blocked(
     blocked: Executor, run_id: str, epoch: int
 ) -> None:
-    assert not blocked.block(run_id, epoch, waits=False)
+    assert not blocked.block(run_id, epoch, 0.0, waits=False)
     assert blocked.is_blocked
 
 
 def test_what_is_known_is_no_news(blocked: Executor) -> None:
-    assert not blocked.block("r1", 1, waits=True)
+    assert not blocked.block("r1", 1, 0.0, waits=True)
     blocked.take("r2", 1, 0.0)
-    assert blocked.block("r2", 1, waits=True), "its code runs now, and that of r1 no more"
-    assert blocked.block("r2", 1, waits=False)
-    assert not blocked.block("r1", 1, waits=False)
+    assert blocked.block("r2", 1, 0.0, waits=True), "its code runs now, and that of r1 no more"
+    assert blocked.block("r2", 1, 0.0, waits=False)
+    assert not blocked.block("r1", 1, 0.0, waits=False)
 
 
 def test_who_has_done_its_share_is_blocked_no_more(blocked: Executor) -> None:

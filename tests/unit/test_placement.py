@@ -241,7 +241,7 @@ def test_a_busy_executor_is_good_enough_for_a_branch_but_not_one_that_is_blocked
     members = executors(0.0, 0.5)
     assert hoping(fan(2), members).blocked_on is None
 
-    members["e1"].block("other", 1, waits=True)
+    members["e1"].block("other", 1, 0.0, waits=True)
     assert hoping(fan(2), members).blocked_on == ""
 
 

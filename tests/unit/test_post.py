@@ -79,6 +79,7 @@ def test_messages_keep_their_order(here: Office, there: Office) -> None:
     ann, bob = here.run("ann"), there.run("bob")
     for number in range(200):
         ann.send(bob.get_id(), number)
+    here.post.flush()
 
     got: list[int] = []
     while len(got) < 200:
@@ -153,6 +154,7 @@ def test_mail_for_another_step_is_not_given_to_the_one_that_runs(
     carol = there.library("carol")
     ann.send(carol.get_id(), "for carol")
     ann.send(bob.get_id(), "for bob")
+    here.post.flush()
 
     assert texts(bob.recv(timeout=PATIENCE)) == ["for bob"]
     assert texts(there.run("carol").recv()) == ["for carol"]
@@ -162,6 +164,7 @@ def test_mail_for_the_same_step_of_another_run_is_not_either(here: Office, there
     ann, bob = here.run("ann"), there.run("bob")
     ann.send(there.library("bob", "other run").get_id(), "for the other")
     ann.send(bob.get_id(), "for this one")
+    here.post.flush()
 
     assert texts(bob.recv(timeout=PATIENCE)) == ["for this one"]
 
@@ -170,6 +173,7 @@ def test_mail_that_a_step_did_not_receive_is_gone_with_it(here: Office, there: O
     ann, bob = here.run("ann"), there.run("bob")
     ann.send(bob.get_id(), 1)
     ann.send(bob.get_id(), 2)
+    here.post.flush()
     wait_until(lambda: there.mailbox() == 2, "both messages")
 
     next_one = there.run("carol")
@@ -184,6 +188,7 @@ def test_mail_for_a_step_that_ended_is_left_in_its_inbox(
     carol = there.run("carol")
     ann.send(bob.get_id(), "too late")
     ann.send(carol.get_id(), "mark")
+    here.post.flush()
 
     assert texts(carol.recv(timeout=PATIENCE)) == ["mark"]
     assert left_for(store, bob) == 1
@@ -215,10 +220,12 @@ def test_what_waited_in_the_inbox_goes_first(here: Office, there: Office) -> Non
     ann, bob = here.run("ann"), there.library("bob")
     ann.send(bob.get_id(), 1)
     ann.send(bob.get_id(), 2)
+    here.post.flush()
     there.pump(0.5)
     there.pump(0.05)
     running = there.run("bob")
     ann.send(bob.get_id(), 3)
+    here.post.flush()
     wait_until(lambda: there.mailbox() == 1, "the third message")
 
     assert texts(running.recv()) == [1, 2, 3]
@@ -288,6 +295,7 @@ def test_a_message_that_cannot_be_unpacked_costs_no_other(here: Office) -> None:
     here.post.deliver(Mail(me, "x", [b"garbage"]))
     here.post.deliver(Mail(me, "x", [b"more garbage"]))
     ann.send(me, 2)
+    here.post.flush()
 
     assert texts(ann.recv()) == [1]
     for _ in range(2):

@@ -175,9 +175,8 @@ def test_blocked_executors_do_not_count_as_busy() -> None:
     call(cluster, 5)
     assert resized(cluster.pass_time(GROW_AFTER)) == []
 
-    cluster.block("a", "r1")
-
-    assert resized(cluster.pass_time(GROW_EVERY)) == [("host", 5)]
+    # At once: it may wait for just what has no room.
+    assert resized(cluster.block("a", "r1")) == [("host", 5)]
     assert started(cluster.join("e")) == [("r5", "e")]
 
 
@@ -193,11 +192,25 @@ def test_there_are_never_more_than_the_ceiling_however_many_are_blocked() -> Non
 
 def test_code_that_goes_on_counts_as_busy_again() -> None:
     cluster = cluster_of("a", "b", "c", "d")
-    call(cluster, 5)
+    call(cluster, 4)
     cluster.block("a", "r1")
     cluster.block("a", "r1", waits=False)
+    cluster.pass_time(2 * GROW_EVERY)
 
+    cluster.call("r5")
     assert resized(cluster.pass_time(GROW_AFTER)) == []
+
+
+def test_code_that_looks_for_something_again_and_again_does_not_count_in_between() -> None:
+    cluster = cluster_of("a", "b", "c", "d")
+    call(cluster, 4)
+    for _ in range(5):
+        cluster.block("a", "r1")
+        cluster.pass_time(GROW_EVERY / 2)
+        cluster.block("a", "r1", waits=False)
+
+    cluster.call("r5")
+    assert resized(cluster.pass_time(GROW_AFTER)) == [("host", 5)]
 
 
 # several executors at once
