@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cloudburst.core.consistency import NORMAL, Consistency
 from cloudburst.core.ids import VERSION
 from cloudburst.errors import (
+    CallerEnded,
     CloudburstError,
     ClusterError,
     ConnectionFailed,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NORMAL",
+    "CallerEnded",
     "CloudburstConnection",
     "CloudburstError",
     "CloudburstFunction",

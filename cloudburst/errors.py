@@ -24,6 +24,7 @@
         ├── ExecutorDiedError          the process died under it, too often
         ├── ResultTooLarge             its value does not fit into the key-value store
         ├── InvocationCancelledError   somebody cancelled it
+        │   └── CallerEnded            with the run whose code called it
         ├── InvocationTimedOutError (TimeoutError)  it took longer than its time limit
         └── RunTimeoutError (TimeoutError)          it has not ended yet; waiting has
 """
@@ -158,6 +159,10 @@ class ResultTooLarge(RunError):
 
 class InvocationCancelledError(RunError):
     """The run was cancelled. Raised in its user code, and by its future."""
+
+
+class CallerEnded(InvocationCancelledError):
+    """The run was cancelled because its caller, a run itself, has ended or starts again."""
 
 
 class InvocationTimedOutError(RunError, TimeoutError):

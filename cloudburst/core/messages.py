@@ -72,6 +72,7 @@ class RunContext(NamedTuple):
         patience: seconds a reference may take to appear in the KVS.
         ttl: seconds a stored result lives; 0 for ever.
         retried: whether the run is tried again if user code raises.
+        parent: the run whose code has called it, or "".
     """
 
     plan: str
@@ -85,6 +86,7 @@ class RunContext(NamedTuple):
     patience: float
     ttl: float
     retried: bool
+    parent: str = ""
 
 
 class Hello(NamedTuple):

@@ -68,6 +68,7 @@ def _commit_of(item: Deliver, executor: str) -> CommitRun:
         ttl=context.ttl,
         target=item.target,
         seconds=sum([seconds for _, seconds in finished.times]),
+        parent=context.parent,
     )
 
 

@@ -92,13 +92,18 @@ class PlanMissing(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A segment ran. ``failed``: the value is a failure, and ``reason`` says it in a line."""
+    """A segment ran. ``failed``: the value is a failure, and ``reason`` says it in a line.
+
+    ``abandoned``: its calls were cancelled, because the run goes on, or has ended, without it; so
+    its value means nothing, whatever the code has made of that.
+    """
 
     work: Work
     value: Input
     failed: bool
     seconds: float
     reason: str = ""
+    abandoned: bool = False
 
 
 class Undelivered(NamedTuple):

@@ -15,7 +15,7 @@ from cloudburst.calls.parking import Parking
 from cloudburst.core.ids import check_name, new_id, run_ids
 from cloudburst.core.messages import Call, Frames, Message
 from cloudburst.core.options import NOTHING_SAID
-from cloudburst.errors import UsageError
+from cloudburst.errors import CallerEnded, UsageError
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.waiting import Waiting
 from cloudburst.kvs import keys
@@ -115,6 +115,10 @@ class NestedCalls:
     Args:
         link: the way to the scheduler.
         store: holds results and large arguments.
+
+    Attributes:
+        abandoned: whether calls of the last step were cancelled because its run goes on, or has
+            ended, without it.
     """
 
     def __init__(self, link: NestedLink, store: KeyValueStore) -> None:
@@ -123,6 +127,8 @@ class NestedCalls:
         self._run_ids = run_ids(new_id())
         self._calls = Calls(link, self._stored, self._drop, PATIENCE)
         self._made = False
+        self._futures: list[CloudburstFuture] = []
+        self.abandoned = False
         link.receive = self._calls.receive
 
     def call(
@@ -151,7 +157,10 @@ class NestedCalls:
 
     def forget(self) -> None:
         """The step has ended, one way or another."""
+        self.abandoned = False
         if self._made:
+            self.abandoned = any(map(_is_abandoned, self._futures))
+            self._futures.clear()
             self._made = self._link.listening = False
             self._calls.forget_all()
 
@@ -162,22 +171,23 @@ class NestedCalls:
         spec, frames, references = pack_arguments(arguments, Parking(run_id, lambda: self._store))
         check_size(sum(map(len, frames)), f"the call of {target!r}")
         self._made = self._link.listening = True
-        return self._calls.start(
-            Call(
-                run_id=run_id,
-                target=target,
-                is_dag=is_dag,
-                arguments=spec,
-                references=references,
-                reply_to=self._link.reply_to,
-                store=True,
-                output_key="",
-                patience=PATIENCE,
-                options=NOTHING_SAID,
-                parent=parent,
-                frames=frames,
-            )
+        call = Call(
+            run_id=run_id,
+            target=target,
+            is_dag=is_dag,
+            arguments=spec,
+            references=references,
+            reply_to=self._link.reply_to,
+            store=True,
+            output_key="",
+            patience=PATIENCE,
+            options=NOTHING_SAID,
+            parent=parent,
+            frames=frames,
         )
+        future = self._calls.start(call)
+        self._futures.append(future)
+        return future
 
     def _stored(self, run_id: str) -> Frames | None:
         (blob,) = self._store.execute([Get(keys.object_key(run_id))])
@@ -185,3 +195,7 @@ class NestedCalls:
 
     def _drop(self, run_id: str) -> None:
         self._store.execute([Delete(keys.object_key(run_id)), Delete(keys.run_key(run_id))])
+
+
+def _is_abandoned(future: CloudburstFuture) -> bool:
+    return future.is_settled() and isinstance(future.exception(0), CallerEnded)

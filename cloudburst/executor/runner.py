@@ -84,6 +84,7 @@ class Runner:
         If the code is interrupted, nobody wants its value any more, nor its failure.
         """
         begin = time.perf_counter()
+        self._nested.abandoned = False
         failed, reason = True, ""
         try:
             try:
@@ -100,7 +101,8 @@ class Runner:
             reason = f"unpickling a value raised {describe(error):.200}"
             value = pack_cluster_failure(SerializationError(reason))
         self._doorbell.shut()  # the interruption may have come instead of it
-        return Done(work, value, failed, time.perf_counter() - begin, reason)
+        seconds = time.perf_counter() - begin
+        return Done(work, value, failed, seconds, reason, self._nested.abandoned)
 
     def _segment(self, work: Work) -> Input:
         plan = work.route.plan
@@ -115,6 +117,8 @@ class Runner:
                 values, keywords = self._with_own_arguments(work, number, values)
             library.step = step.name
             values = [self._call(plan.dag, step, library, values, keywords)]
+            if self._nested.abandoned:
+                raise _StepFailed((), "the run goes on without this attempt")
             if type(values[0]) is GeneratorType:
                 raise self._failed(work.run_id, step, _no_generators(step))
             if step.is_class and plan.dag and not isinstance(values[0], _IMMUTABLE):

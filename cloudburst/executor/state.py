@@ -199,6 +199,8 @@ class ExecutorState:
             times = ((work.segment, done.seconds),)
             finished = Finished(stopped.run_id, stopped.epoch, RunState.RUNNING, times)
             return [Report(finished)]
+        if done.abandoned:
+            return [self._correct(Finished(work.run_id, work.epoch, RunState.RUNNING, ()))]
         share.left -= 1
         share.times.append((work.segment, done.seconds))
         if done.failed:

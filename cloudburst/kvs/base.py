@@ -120,9 +120,10 @@ class RecordRun(NamedTuple):
     recorded, nor when a run would go back from RUNNING to PENDING within one epoch for no reason,
     nor by anything but CANCELLING once it is that. The first record of a run keeps ``call``, from
     which a restarted scheduler can start it again; later ones leave it as it is (an empty
-    ``call``). A ``reason`` is added, with the epoch, as a line of ``reasons``. Time ``accepted`` is
-    noted by the first record, ``started`` by the first that does not say PENDING; times are the
-    store's, in seconds since the epoch. The record expires ``ttl`` seconds after its last change.
+    ``call``). A ``reason`` is added, with the epoch, as a line of ``reasons``; ``parent``, if it
+    is not empty, is the run whose code called this one. Time ``accepted`` is noted by the first
+    record, ``started`` by the first that does not say PENDING; times are the store's, in seconds
+    since the epoch. The record expires ``ttl`` seconds after its last change.
     """
 
     run_id: str
@@ -133,6 +134,7 @@ class RecordRun(NamedTuple):
     reason: str
     call: Buffer
     ttl: float
+    parent: str = ""
 
 
 class Commit(enum.IntEnum):
@@ -151,8 +153,8 @@ class CommitRun(NamedTuple):
     by it, is stale. A run without a record gets one. The result is stored as the object named
     ``run_id``, and unless ``output_key`` is empty also as the object of that name, which does
     not expire. The record drops its call, and notes the time as ``finished``. If there was none
-    before, it notes ``target``, and as ``accepted`` the time ``seconds`` ago. That is also the time
-    ``started`` of what an ``executor`` has ended, if none was noted.
+    before, it notes ``target`` and ``parent``, and as ``accepted`` the time ``seconds`` ago. That
+    is also the time ``started`` of what an ``executor`` has ended, if none was noted.
     """
 
     run_id: str
@@ -165,6 +167,7 @@ class CommitRun(NamedTuple):
     ttl: float
     target: str = ""
     seconds: float = 0.0
+    parent: str = ""
 
 
 Operation: TypeAlias = (

@@ -166,8 +166,8 @@ def _hold(operation: Hold) -> Command:
 
 
 def _record(operation: RecordRun) -> Command:
-    run_id, state, epoch, target, executor, reason, call, ttl = operation
-    arguments = (state, epoch, target, executor, reason, _flat(call), _milliseconds(ttl))
+    run_id, state, epoch, target, executor, reason, call, ttl, parent = operation
+    arguments = (state, epoch, target, executor, reason, _flat(call), _milliseconds(ttl), parent)
     return _call(_RECORD, [run_key(run_id)], arguments, bool, _size(call) >= LARGE)
 
 
@@ -191,8 +191,8 @@ def _staged_commit(operation: CommitRun) -> tuple[Command, Command]:
     return stage, _call(_COMMIT, keys, arguments, Commit, large=False)
 
 
-def _start(operation: CommitRun) -> tuple[str, str]:
-    return operation.target, f"{operation.seconds:.6f}"
+def _start(operation: CommitRun) -> tuple[str, str, str]:
+    return operation.target, f"{operation.seconds:.6f}", operation.parent
 
 
 def _nothing(_: object) -> None:

@@ -182,7 +182,7 @@ class MemoryStore:
         return True
 
     def _record(self, operation: RecordRun) -> bool:
-        run_id, state, epoch, target, executor, reason, call, ttl = operation
+        run_id, state, epoch, target, executor, reason, call, ttl, parent = operation
         key = run_key(run_id)
         known = self._read(key, dict)
         if known.get("state") in _ENDED:
@@ -195,6 +195,8 @@ class MemoryStore:
             if epoch < recorded or back or stopping:
                 return True
         record = self._change(key, dict)
+        if parent:
+            record["parent"] = _bytes(parent)
         record.setdefault("accepted", self._now())
         if state in ("RUNNING", "CANCELLING"):
             record.setdefault("started", self._now())
@@ -208,7 +210,8 @@ class MemoryStore:
         return True
 
     def _commit(self, operation: CommitRun) -> Commit:
-        run_id, state, epoch, executor, reason, result, output, ttl, target, seconds = operation
+        run_id, state, epoch, executor, reason, result, output, ttl = operation[:8]
+        target, seconds, parent = operation[8:]
         key = run_key(run_id)
         known = self._read(key, dict)
         if known.get("state") in _ENDED:
@@ -225,6 +228,7 @@ class MemoryStore:
         began = b"%.6f" % (self._clock() - seconds)
         if "accepted" not in record:
             record |= {"target": _bytes(target), "accepted": began}
+            record |= {"parent": _bytes(parent)} if parent else {}
         if executor:
             record.setdefault("started", max(began, record["accepted"]))
         record.pop("call", None)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from cloudburst.core.messages import Accepted, Call, Rejected, RunState
 from cloudburst.core.options import GRACE, RunOptions
 from cloudburst.core.wire import pack_call
-from cloudburst.errors import CloudburstError, InvocationCancelledError, Overloaded
+from cloudburst.errors import CallerEnded, CloudburstError, Overloaded
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import AddMember, Delete
 from cloudburst.scheduler.acceptance import Acceptance
@@ -69,7 +69,7 @@ class Admission:
         """
         parent = self.runs.get(call.parent)
         if parent is not None and parent.state is not RunState.RUNNING:
-            raise InvocationCancelledError(f"run {call.parent}, which calls it, was ended")
+            raise CallerEnded(f"run {call.parent}, which calls it, has ended or starts again")
         if call.parent and self._placing.scaling.is_exhausted():
             raise Overloaded(
                 "every executor waits for calls of its own, and there cannot be more executors: "

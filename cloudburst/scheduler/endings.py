@@ -73,6 +73,23 @@ def ending_of(run: Run, error: CloudburstError) -> Ending:
     return Ending(run, str(error), pack_cluster_failure(error))
 
 
+def stop_reason(run: Run, state: RunState) -> str:
+    """What the record of a run says that is to end in that state; see `stopping_in`."""
+    return f"{state}: {run.stop_error(state)}"
+
+
+def stopping_in(reasons: str) -> str:
+    """How a run is to end that is CANCELLING, by the reasons in its record."""
+    *_, last = reasons.splitlines() or [""]
+    return last.partition(" ")[2].partition(":")[0]
+
+
+def stopping_of(event: Restored, options: RunOptions) -> RunState:
+    """How a run is to end that was CANCELLING when the scheduler before died."""
+    late = event.stopping == RunState.TIMED_OUT or 0.0 < options.timeout <= event.age
+    return RunState.TIMED_OUT if late else RunState.CANCELLED
+
+
 def orphan_end(event: Restored, error: CloudburstError, defaults: RunOptions) -> Write:
     """End a run that cannot even be made, because what it calls is not there any more.
 
@@ -81,8 +98,7 @@ def orphan_end(event: Restored, error: CloudburstError, defaults: RunOptions) ->
     call, options = event.call, RunOptions(*event.call.options).over(defaults)
     state = RunState.FAILED
     if event.state == RunState.CANCELLING:  # there is no other end for it any more
-        late = 0.0 < options.timeout <= event.age
-        state = RunState.TIMED_OUT if late else RunState.CANCELLED
+        state = stopping_of(event, options)
         error = stop_error(call, options, state)
     told = (str(error), pack_cluster_failure(error))
     write = _write(call, state, event.epoch + 1, told, options.result_ttl, token=0)
@@ -103,5 +119,6 @@ def _write(  # noqa: PLR0917  what a commit consists of
         output_key=call.output_key,
         ttl=ttl,
         target=call.target,
+        parent=call.parent,
     )
     return Write((commit,), token)

@@ -32,7 +32,8 @@ class PeerGone(NamedTuple):
 class Restored(NamedTuple):
     """The KVS holds a run that was accepted by an earlier scheduler and has not ended.
 
-    ``age`` is the seconds since it was accepted.
+    ``age`` is the seconds since it was accepted, ``stopping`` the state in which a run is to end
+    that is CANCELLING.
     """
 
     client: str
@@ -40,6 +41,7 @@ class Restored(NamedTuple):
     epoch: int
     state: str
     age: float
+    stopping: str = ""
 
 
 class Tick(NamedTuple):

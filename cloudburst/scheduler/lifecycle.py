@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator
 
 from cloudburst.core.messages import (
     ENDED,
-    Call,
     Finished,
     HandBack,
     Rejected,
@@ -26,6 +25,8 @@ from cloudburst.kvs.base import AddMember
 from cloudburst.scheduler.admission import Admission
 from cloudburst.scheduler.alarms import Alarm, Alarms, Due
 from cloudburst.scheduler.closing import Closing
+from cloudburst.scheduler.endings import stop_reason, stopping_of
+from cloudburst.scheduler.events import Restored
 from cloudburst.scheduler.membership import Executor, Membership
 from cloudburst.scheduler.placement import UNKNOWN
 from cloudburst.scheduler.placing import Placing
@@ -104,18 +105,19 @@ class Lifecycle:
             self.turn.write(*[AddMember(keys.PARKED, name) for name in parked])
         return True
 
-    def restore(self, client: str, call: Call, epoch: int, state: str, age: float) -> None:
-        """Admit a run that an earlier scheduler accepted ``age`` seconds ago.
+    def restore(self, event: Restored) -> None:
+        """Admit a run that an earlier scheduler accepted.
 
         Raises:
             CloudburstError: as `Admission.call`.
         """
-        run = self.admission.new_run(client, call, age)
-        run.epoch, run.recorded = first_epoch(self.admission.term, epoch), True
-        if state == RunState.CANCELLING:
+        run = self.admission.new_run(event.client, event.call, event.age)
+        run.epoch, run.recorded = first_epoch(self.admission.term, event.epoch), True
+        if event.state == RunState.CANCELLING:
             run.epoch += 1
-            late = 0.0 < run.options.timeout <= age
-            stopped = RunState.TIMED_OUT if late else RunState.CANCELLED
+            stopped = stopping_of(event, run.options)
+            # Whoever called it starts again, too.
+            run.caller_ended = bool(event.call.parent) and stopped is RunState.CANCELLED
             self.closing.conclude(run, stopped, run.stop_error(stopped))
         else:
             self.placing.admit(run, self.runs)
@@ -203,6 +205,7 @@ class Lifecycle:
         for run_id in sorted(self.admission.children.pop(run.run_id, ())):
             child = self.runs.get(run_id)
             if child is not None:
+                child.caller_ended = True
                 self.stop(child, RunState.CANCELLED)
 
     def _take_back(self, run: Run, reason: str) -> None:
@@ -234,6 +237,8 @@ class Lifecycle:
         hit = [r for r in self.runs.values() if any(e.name in names for e in r.placed_on)]
         waiting = self.placing.withdraw(names)
         for run in sorted([*hit, *waiting], key=lambda run: run.order):
+            if run.state in ENDED:
+                continue  # with its caller, a moment ago
             if not run.placed_on:
                 self.placing.enqueue(run)
             elif run.state is RunState.CANCELLING:
@@ -283,7 +288,7 @@ class Lifecycle:
                 self.admission.record(run)
             token = next(self._tokens)
             self._stopping[token] = run
-            self.turn.write(run.record(reason=str(run.stop_error(state))), token=token)
+            self.turn.write(run.record(reason=stop_reason(run, state)), token=token)
         else:
             run.stop_is_sure = True  # its client takes no other end any more
         self.placing.stop(run, state)

@@ -10,6 +10,7 @@ from cloudburst.core.options import RunOptions
 from cloudburst.core.plan import Plan
 from cloudburst.core.wire import pack_context
 from cloudburst.errors import (
+    CallerEnded,
     CloudburstError,
     ExecutorDiedError,
     InvocationCancelledError,
@@ -54,6 +55,7 @@ class Run:
         called: when it came to this scheduler.
         started: when it was started last.
         stopping: how it is to end, while CANCELLING.
+        caller_ended: whether it is stopped because nobody waits for it any more.
         stop_is_sure: whether nothing else can come before that end any more.
         placed_on: the executor of each segment, while RUNNING or CANCELLING.
         waits_for: runs whose results are among its arguments, and that have not ended.
@@ -78,6 +80,7 @@ class Run:
     returned: int = 0
     started: float = 0.0
     stopping: RunState | None = None
+    caller_ended: bool = False
     stop_is_sure: bool = False
     placed_on: tuple[Executor, ...] = ()
     waits_for: set[str] = field(default_factory=set)
@@ -154,6 +157,7 @@ class Run:
                 patience=call.patience,
                 ttl=self.options.result_ttl,
                 retried=self.raised < self.options.retries_exceptions,
+                parent=call.parent,
             )
         )
 
@@ -161,10 +165,17 @@ class Run:
         """What the KVS is to keep of it now: until it has ended, however long that takes."""
         sink = self.placed_on[-1].name if self.placed_on else ""
         target = self.call.target
-        return RecordRun(self.run_id, self.state, self.epoch, target, sink, reason, call, ttl=0.0)
+        parent = self.call.parent
+        said = (self.run_id, self.state, self.epoch, target, sink, reason, call)
+        return RecordRun(*said, ttl=0.0, parent=parent)
 
     def stop_error(self, state: RunState) -> CloudburstError:
         """What its client is told when it was stopped, to end in that state."""
+        if self.caller_ended:
+            return CallerEnded(
+                f"run {self.run_id} of {self.call.target!r} was cancelled: run "
+                f"{self.call.parent}, which called it, has ended or starts again"
+            )
         return stop_error(self.call, self.options, state)
 
     def death_error(self, executor: str, reason: str) -> CloudburstError:

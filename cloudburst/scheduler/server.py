@@ -23,6 +23,7 @@ from cloudburst.kvs.base import (
 )
 from cloudburst.kvs.redis import RedisStore, RedisWriter
 from cloudburst.life import Life
+from cloudburst.scheduler.endings import stopping_in
 from cloudburst.scheduler.events import (
     Event,
     PeerGone,
@@ -224,7 +225,8 @@ def _policy(name: str) -> Policy:
 def _restored(record: dict[str, bytes], clock: float) -> Restored:
     call, client = unpack_call(record["call"])
     age = clock - float(record["accepted"])
-    return Restored(client, call, int(record["epoch"]), record["state"].decode(), age)
+    stopping = stopping_in(record.get("reasons", b"").decode("utf-8", "replace"))
+    return Restored(client, call, int(record["epoch"]), record["state"].decode(), age, stopping)
 
 
 def _given_up(run_id: str, epoch: int, error: Exception, ttl: float) -> list[Operation]:

@@ -172,7 +172,7 @@ class SchedulerState:
 
     def _restored(self, event: Restored) -> None:
         try:
-            self.life.restore(*event)
+            self.life.restore(event)
         except CloudburstError as error:
             end = orphan_end(event, error, self.life.admission.defaults)
             self.turn.commands.append(end)

@@ -22,6 +22,11 @@ from cloudburst.kvs.redis import RedisStore
 
 HOSTS = 2
 EXECUTORS = 3
+"""On each host at least."""
+
+MOST = 8
+IDLE = 2.0
+"""Seconds without work after which an executor ends that is one too many."""
 DRAIN = 3.0
 MARK = "CLOUDBURST_CHAOS"
 """In the environment of all processes of one cluster, its clients too."""
@@ -150,7 +155,8 @@ class Cluster:
         self.scheduler = self.process(
             "scheduler", "cloudburst", "scheduler", "--address", self.address, *common
         )
-        flags = ("--scheduler", self.address, "--bind", bind, "--executors", str(EXECUTORS))
+        flags = ("--scheduler", self.address, "--bind", bind)
+        flags += ("--min", str(EXECUTORS), "--max", str(MOST), "--idle-timeout", str(IDLE))
         self.hosts = [
             self.process(
                 f"host{number}",

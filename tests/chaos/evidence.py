@@ -13,6 +13,7 @@ from typing import NamedTuple
 import redis
 
 from cloudburst import CloudburstConnection, RunTimeoutError
+from cloudburst.core.messages import ENDED, RunState
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import GetFields, Members
 from cloudburst.kvs.redis import RedisStore
@@ -181,16 +182,24 @@ def count_keys(url: str, accounts: Iterable[Account], known: Container[str]) -> 
             kind = ":".join(key.split(":")[:2])
             remains.kinds[kind] += 1
             run, argument = _RUN_KEY.match(key), _ARGUMENT_KEY.match(key)
-            is_known = run is not None and run[1] in owners
-            # Of a client that was killed before it could call with it.
+            is_known = run is not None and (run[1] in owners or _is_child(client, run[0]))
+            # Of a client, or a function, that was killed before it could call with it.
             is_known |= (
                 argument is not None
-                and owners.get(argument[2], False)
+                and owners.get(argument[2], True)
                 and (argument[1] not in known)
+                and not client.exists(f"cb:run:{{{argument[1]}}}")
             )
             if not (is_known or key.startswith(mine) or kind in kinds):
                 remains.strange.append(key)
     return remains
+
+
+def _is_child(client: redis.Redis, key: str) -> bool:
+    """Whether that is of a run that a function called, and that has ended."""
+    name = key[key.index("{") : key.index("}") + 1]
+    state, parent = client.hmget(f"cb:run:{name}", "state", "parent")
+    return parent is not None and RunState(state.decode()) in ENDED
 
 
 _COMPLAINT = re.compile(

@@ -88,6 +88,18 @@ def sleeper(_library: Any, payload: Payload) -> Parcel:
     return fold("sleeper", payload)
 
 
+def asker(library: Any, payload: Payload) -> Parcel:
+    """Has others do the work, one after another, and waits for them."""
+    first = library.call("head", payload)
+    second = library.call_dag("chain", {"a": payload})
+    return fold("asker", first.get(), library.call("link", second).get())
+
+
+def _plain_asker(payload: Payload) -> Parcel:
+    chain = fold("link", fold("link", fold("head", payload)))
+    return fold("asker", fold("head", payload), fold("link", chain))
+
+
 class Keeper:
     """An instance that lives on, and gives everybody what is theirs."""
 
@@ -114,6 +126,7 @@ FUNCTIONS: dict[str, Any] = {
     "flaky": flaky,
     "sleeper": sleeper,
     "keeper": Keeper,
+    "asker": asker,
 }
 PLAIN: dict[str, Callable[..., Parcel]] = {
     "head": lambda *values: fold("head", *values),
@@ -126,6 +139,7 @@ PLAIN: dict[str, Callable[..., Parcel]] = {
     "flaky": lambda payload: fold("flaky", payload),
     "sleeper": lambda payload: fold("sleeper", payload),
     "keeper": lambda *values: fold("keeper", *values),
+    "asker": _plain_asker,
 }
 
 Steps: TypeAlias = tuple[tuple[str, str], ...]
@@ -146,6 +160,7 @@ DAGS: dict[str, tuple[Steps, Edges]] = {
     "kept": ((("a", "head"), ("b", "keeper"), ("c", "link")), (("a", "b"), ("b", "c"))),
     "tossed": ((("a", "toss"), ("b", "carry"), ("c", "carry"), ("d", "agree")), _DIAMOND),
     "drawn": ((("a", "draw"),), ()),
+    "asked": ((("a", "asker"), ("b", "link")), (("a", "b"),)),
     "broken": ((("a", "head"), ("b", "broken"), ("c", "link")), (("a", "b"), ("b", "c"))),
     "flaky": ((("a", "flaky"), ("b", "link")), (("a", "b"),)),
     "sleeper": ((("a", "sleeper"), ("b", "link")), (("a", "b"),)),
@@ -155,6 +170,7 @@ _PLAIN_DAGS = ("one", "chain", "diamond", "join", "five", "kept")
 KINDS = {
     "plain": 125,
     "tossed": 20,
+    "asked": 6,
     "drawn": 5,
     "function": 12,
     "referring": 20,
@@ -244,7 +260,7 @@ def _draw(rng: random.Random, kind: str, mark: str, number: int) -> Spec:
     target = rng.choice(_PLAIN_DAGS)
     if kind == "function":
         target = "head"
-    elif kind in {"broken", "drawn", "flaky", "tossed"}:
+    elif kind in {"asked", "broken", "drawn", "flaky", "tossed"}:
         target = kind
     elif kind in {"limited", "cancelled"}:
         target = "sleeper"

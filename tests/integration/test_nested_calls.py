@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from gates import Gate, wait_at
+from records import store_of
 from watching import wait_until
 
 from cloudburst import (
@@ -19,6 +20,8 @@ from cloudburst import (
     UnknownDag,
     UnknownFunction,
 )
+from cloudburst.kvs.base import GetFields
+from cloudburst.kvs.keys import run_key
 
 SOON = 30.0
 
@@ -72,6 +75,21 @@ def test_a_dag_is_called(cloud: CloudburstConnection) -> None:
         return [library.call_dag("chain", {"incr": k}) for k in range(n)][n - 1].get()
 
     assert cloud.register(caller, "caller")(4).get(SOON) == 16
+
+
+def test_the_store_knows_who_called_whom(cloud: CloudburstConnection) -> None:
+    cloud.register(lambda library: library.run_id, "below")
+
+    def caller(library: Any) -> tuple[str, str]:
+        future = library.call("below")
+        return library.run_id, future.get()
+
+    caller_id, below = cloud.register(caller, "caller")().get(SOON)
+
+    store = store_of(cloud)
+    (record,) = store.execute([GetFields(run_key(below))])
+    store.close()
+    assert record["parent"].decode() == caller_id
 
 
 def test_large_arguments_and_results_are_passed(cloud: CloudburstConnection) -> None:

@@ -265,6 +265,26 @@ class TestCommits:
         assert times["accepted"] <= times["started"] <= times["finished"]
         assert bench.clock is None or times["finished"] - times["started"] == 2.5
 
+    @pytest.mark.parametrize(
+        "operations",
+        [
+            [commit("r", parent="above")],
+            [record("r", parent="above"), commit("r")],
+            [record("r", "PENDING", parent="above"), record("r"), commit("r", parent="above")],
+        ],
+    )
+    def test_it_is_known_whose_code_called_a_run(
+        self, bench: Bench, operations: list[RecordRun]
+    ) -> None:
+        bench.do(*operations)
+
+        assert fields_of(bench)["parent"] == b"above"
+
+    def test_what_a_client_called_has_no_parent(self, bench: Bench) -> None:
+        bench.do(record("r"), commit("r"))
+
+        assert "parent" not in fields_of(bench)
+
     @pytest.mark.parametrize("before", [[], [record("r", "PENDING")]])
     def test_what_ended_before_it_started_never_did(
         self, bench: Bench, before: list[RecordRun]

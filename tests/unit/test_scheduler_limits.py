@@ -152,7 +152,7 @@ def test_the_store_learns_of_it_before_the_client(cluster: Cluster) -> None:
     (record,) = operations(late, RecordRun)
     assert (record.state, record.reason) == (
         "CANCELLING",
-        "run r1 of 'f' took longer than its 1 seconds",
+        "TIMED_OUT: run r1 of 'f' took longer than its 1 seconds",
     )
     cluster.write(late)
     let_go = cluster.let_go("a", "r1")

@@ -190,7 +190,7 @@ def test_the_record_says_so_first_so_that_nothing_else_can_be_committed(cluster:
 
     (record,) = operations(commands, RecordRun)
     assert (record.state, record.epoch) == ("CANCELLING", 1)
-    assert record.reason == "run r1 of 'f' was cancelled"
+    assert record.reason == "CANCELLED: run r1 of 'f' was cancelled"
     cluster.write(commands)
     assert cluster.commit("r1").name == "STALE"
 

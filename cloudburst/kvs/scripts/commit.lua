@@ -5,7 +5,7 @@
 -- KEYS[n]  the output and the staged result, at the indices given in ARGV
 -- ARGV     state, epoch, executor, reason, ttl in ms (0: for ever), result,
 --          index of the output key (0: none), index of the staged result (0: it is in ARGV),
---          target, seconds since the start
+--          target, seconds since the start, parent ('': none)
 --
 -- Returns 1 for the first commit of the run, 0 once it has ended, 2 for one that is stale: the
 -- run goes on under a later epoch, or is being cancelled.
@@ -74,6 +74,9 @@ else
   -- The run was so short that nobody recorded it before.
   accepted = began
   redis.call('HSET', KEYS[1], 'target', ARGV[9], 'accepted', accepted, unpack(fields))
+  if ARGV[11] ~= '' then
+    redis.call('HSET', KEYS[1], 'parent', ARGV[11])
+  end
 end
 if not started and ARGV[3] ~= '' then
   redis.call('HSET', KEYS[1], 'started', began > accepted and began or accepted)

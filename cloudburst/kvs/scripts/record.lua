@@ -1,9 +1,9 @@
 -- Create or advance the record of a run, unless it has ended.
 --
 -- KEYS[1]  the record: a hash of state, epoch, target, executor, accepted, and later
---          started, finished, reason, reasons; call as long as the run is open
+--          started, finished, reason, reasons, parent; call as long as the run is open
 -- ARGV     state, epoch, target, executor, reason ('': none), call ('' leaves it),
---          ttl in ms (0: for ever)
+--          ttl in ms (0: for ever), parent ('': none)
 --
 -- Returns 1 while the run is open, 0 once it has ended.
 
@@ -40,6 +40,10 @@ if ARGV[5] ~= '' then
     fields[#fields + 1] = 'reasons'
     fields[#fields + 1] = reasons .. line
   end
+end
+if ARGV[8] ~= '' then
+  fields[#fields + 1] = 'parent'
+  fields[#fields + 1] = ARGV[8]
 end
 redis.call('HSET', KEYS[1], unpack(fields))
 if ARGV[6] ~= '' then
