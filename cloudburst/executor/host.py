@@ -31,7 +31,7 @@ from cloudburst.core.wire import decode, encode
 from cloudburst.errors import ClusterError, ProtocolError
 from cloudburst.executor.board import Board
 from cloudburst.executor.lease import TERM, Lease, clock
-from cloudburst.executor.pool import RETIRED, Pool
+from cloudburst.executor.pool import RETIRED, Pool, judged
 from cloudburst.executor.pool_events import (
     Beat,
     Command,
@@ -130,7 +130,7 @@ class Host:
         return pool if lease is None else min(lease, pool)
 
     def _feed(self, event: Event) -> None:
-        for command in self._pool.handle(event, clock()):
+        for command in judged(self._pool.handle(event, clock()), self._board.read):
             self._carry_out(command)
 
     def _carry_out(self, command: Command) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -330,3 +331,25 @@ class Pool:
         self._named += 1
         slot.name, slot.since = f"{self.host}.{self._named}", now
         return Fork(slot.name, number)
+
+
+def judged(commands: list[Command], runs_on: Callable[[int], str]) -> list[Command]:
+    """The same commands, in which nobody is to blame for what died together.
+
+    Except if only one run was at work then: its code may have killed the zygote.
+
+    Args:
+        commands: what is to be done because of one event.
+        runs_on: the run whose code the executor of a slot ran; "" for none.
+    """
+    slots = [command.slot for command in commands if isinstance(command, ReportDeath)]
+    if len(slots) < 2:
+        return commands
+    at_work = [slot for slot in slots if runs_on(slot)]
+    alone = at_work[0] if len({runs_on(slot) for slot in at_work}) == 1 else None
+    return [
+        command._replace(blameless=True)
+        if isinstance(command, ReportDeath) and command.slot != alone
+        else command
+        for command in commands
+    ]

@@ -16,6 +16,7 @@ class Due(enum.Enum):
     KILL = enum.auto()  # user code that was interrupted had its grace period
     AGAIN = enum.auto()  # a run that was given back is to be started again
     COMMIT = enum.auto()  # the store did not take a run's end
+    UNLIST = enum.auto()  # nor that it is not open any more
 
 
 class Alarm(NamedTuple):

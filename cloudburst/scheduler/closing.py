@@ -45,6 +45,8 @@ class Closing:
         tokens: Iterator[int],
     ) -> None:
         self.endings = Endings(tokens)
+        self._tokens = tokens
+        self._unlisting: dict[int, str] = {}
         self._turn = turn
         self._registry = registry
         self._placing = placing
@@ -70,8 +72,24 @@ class Closing:
         """Write an end once more that the store had refused."""
         self._turn.commands.append(self.endings.again(run.run_id))
 
+    def unlist(self, run_id: str) -> None:
+        """A run is not open any more: the store's list of these must not grow for ever."""
+        token = next(self._tokens)
+        self._unlisting[token] = run_id
+        self._turn.write(DropMember(keys.OPEN_RUNS, run_id), token=token)
+
+    def _unlisted(self, token: int, outcome: object) -> bool:
+        run_id = self._unlisting.pop(token, None)
+        if run_id is None:
+            return False
+        if not isinstance(outcome, list):
+            self._alarms.set(Alarm(Due.UNLIST, run_id), self._turn.now + COMMIT_AGAIN)
+        return True
+
     def committed(self, token: int, outcome: object) -> bool:
         """A write has ended. Returns whether it was the end of a run."""
+        if self._unlisted(token, outcome):
+            return True
         written = self.endings.written(token, outcome)
         if written is None:
             return False
@@ -81,7 +99,7 @@ class Closing:
             self._alarms.set(again, self._turn.now + COMMIT_AGAIN)
             return True
         # Only now: had it been dropped without an end, nobody would ever start it again.
-        self._turn.write(DropMember(keys.OPEN_RUNS, ending.run.run_id))
+        self.unlist(ending.run.run_id)
         # Of those that were not the first, the one that was has told the client.
         run, stored = ending.run, commit is Commit.STORED
         if stored:
@@ -95,14 +113,14 @@ class Closing:
         self._placing.dequeue(run)
         run.watchers.add(run.client)
         run.become(RunState.FAILED)
-        self._turn.write(DropMember(keys.OPEN_RUNS, run.run_id))
+        self.unlist(run.run_id)
         self._forget(run, run.state)
 
     def end(self, run: Run, state: RunState) -> None:
         """An executor has ended a run."""
         run.become(state)
         if run.recorded:
-            self._turn.write(DropMember(keys.OPEN_RUNS, run.run_id))
+            self.unlist(run.run_id)
         if state is not RunState.SUCCEEDED:
             self._placing.stop(run, state)
         self._forget(run, state)

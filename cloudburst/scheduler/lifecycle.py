@@ -322,16 +322,10 @@ class Lifecycle:
     def ring(self) -> None:
         """Do what is due."""
         for alarm in self.alarms.take(self.turn.now):
-            run = self.runs[alarm.run_id]
-            match alarm.due:
-                case Due.LIMIT:
-                    self.stop(run, RunState.TIMED_OUT)
-                case Due.KILL:
-                    self._kill(run)
-                case Due.AGAIN:
-                    self.placing.admit(run, self.runs)
-                case Due.COMMIT:
-                    self.closing.again(run)
+            if alarm.due is Due.UNLIST:
+                self.closing.unlist(alarm.run_id)
+            else:
+                self._ring(self.runs[alarm.run_id], alarm.due)
         checks, now = self.placing.checks, self.turn.now
         record_at = self.admission.acceptance.record_at
         if record_at is not None and now >= record_at:
@@ -344,6 +338,17 @@ class Lifecycle:
         if checks.deadline is not None and now >= checks.deadline:
             self.turn.commands += checks.questions(self.runs.values(), now)
             self.turn.commands += checks.reminders(self.members.all(), self.runs, now)
+
+    def _ring(self, run: Run, due: Due) -> None:
+        match due:
+            case Due.LIMIT:
+                self.stop(run, RunState.TIMED_OUT)
+            case Due.KILL:
+                self._kill(run)
+            case Due.AGAIN:
+                self.placing.admit(run, self.runs)
+            case Due.COMMIT:
+                self.closing.again(run)
 
     def standing(self, executor: Executor, answer: Standing) -> None:
         """An executor was asked after a run: one that stands still starts again.

@@ -276,14 +276,10 @@ class TestCommits:
     def test_it_is_known_whose_code_called_a_run(
         self, bench: Bench, operations: list[RecordRun]
     ) -> None:
-        bench.do(*operations)
+        bench.do(record("x"), commit("x"), *operations)
 
         assert fields_of(bench)["parent"] == b"above"
-
-    def test_what_a_client_called_has_no_parent(self, bench: Bench) -> None:
-        bench.do(record("r"), commit("r"))
-
-        assert "parent" not in fields_of(bench)
+        assert "parent" not in bench.one(GetFields(run_key("x")))
 
     @pytest.mark.parametrize("before", [[], [record("r", "PENDING")]])
     def test_what_ended_before_it_started_never_did(

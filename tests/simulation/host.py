@@ -20,7 +20,7 @@ from cloudburst.core.hosts import (
 from cloudburst.core.messages import PROTOCOL, Message
 from cloudburst.executor.host import NOBODY
 from cloudburst.executor.lease import TERM, Lease
-from cloudburst.executor.pool import Pool
+from cloudburst.executor.pool import Pool, judged
 from cloudburst.executor.pool_events import (
     Beat,
     Command,
@@ -187,7 +187,7 @@ class HostProcess(Process):
         self.ground.trace.note(f"{self.name} takes", event)
         commands = self.pool.handle(event, self.clock.now)
         self.pool.validate()
-        for command in commands:
+        for command in judged(commands, self.board.__getitem__):
             self._carry_out(command)
 
     def _carry_out(self, command: Command) -> None:

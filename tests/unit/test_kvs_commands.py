@@ -151,10 +151,10 @@ def test_the_stores_clock_is_in_seconds() -> None:
 def test_a_script_is_told_how_many_keys_it_has() -> None:
     plain, output = parts(COMMIT), parts(COMMIT._replace(output_key="out"))
 
-    assert (plain[2], plain[-4:-2]) == (2, (0, 0))
-    assert (output[2], output[5], output[-4:-2]) == (3, object_key("out"), (3, 0))
+    assert (plain[2], plain[-5:-3]) == (2, (0, 0))
+    assert (output[2], output[5], output[-5:-3]) == (3, object_key("out"), (3, 0))
     stage, commit = encode([COMMIT._replace(result=bytes(STAGED), output_key="out")])
-    assert (commit.parts[2], commit.parts[-4:-2]) == (4, (4, 3))
+    assert (commit.parts[2], commit.parts[-5:-3]) == (4, (4, 3))
     assert commit.parts[5] == stage.parts[1], "what was stored first is what is committed"
     assert commit.parts[6] == object_key("out")
 
