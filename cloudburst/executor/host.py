@@ -119,6 +119,7 @@ class Host:
             zygote.close(ZYGOTE_GRACE)
             for pid in self._pool.pids:
                 zygote.signal(pid, signal.SIGKILL)
+        self._remove_sockets("*")
         if not self._pool.draining:
             return False
         for command in self._pool.end(clock()):
@@ -190,17 +191,19 @@ class Host:
         running = NOBODY if death.blameless else ran
         self._deaths.append(ExecutorDied(self.name, death.name, death.reason, running))
         self._report_deaths()
-        self._remove_socket(death.name)
+        self._remove_sockets(death.name.rpartition(".")[2])
 
     def _report_deaths(self) -> None:
         # Unlike heartbeats they are true for ever, and wait for a connection.
         while self._deaths and self._dealer.send(encode(self._deaths[0])):
             self._deaths.popleft()
 
-    def _remove_socket(self, executor: str) -> None:
+    def _remove_sockets(self, number: str) -> None:
+        """Of the executor of that number, or of all: one may have bound in its last moment."""
         if self._config.bind.startswith("ipc://"):
-            path = Path(self._config.bind.removeprefix("ipc://"), executor)
-            path.unlink(missing_ok=True)
+            folder = Path(self._config.bind.removeprefix("ipc://"))
+            for path in folder.glob(f"{self.name}.{number}"):
+                path.unlink(missing_ok=True)
 
     def _mind_signals(self) -> None:
         self._life.ended()
