@@ -126,7 +126,6 @@ class NestedCalls:
         self._store = store
         self._run_ids = run_ids(new_id())
         self._calls = Calls(link, self._stored, self._drop, PATIENCE)
-        self._made = False
         self._futures: list[CloudburstFuture] = []
         self.abandoned = False
         link.receive = self._calls.receive
@@ -152,16 +151,16 @@ class NestedCalls:
         Raises:
             SchedulerUnavailable: nobody knows whether it is.
         """
-        if self._made:
+        if self._futures:
             self._calls.flush(PATIENCE)
 
     def forget(self) -> None:
         """The step has ended, one way or another."""
         self.abandoned = False
-        if self._made:
+        if self._link.listening:
             self.abandoned = any(map(_is_abandoned, self._futures))
             self._futures.clear()
-            self._made = self._link.listening = False
+            self._link.listening = False
             self._calls.forget_all()
 
     def _call(
@@ -170,7 +169,7 @@ class NestedCalls:
         run_id = next(self._run_ids)
         spec, frames, references = pack_arguments(arguments, Parking(run_id, lambda: self._store))
         check_size(sum(map(len, frames)), f"the call of {target!r}")
-        self._made = self._link.listening = True
+        self._link.listening = True
         call = Call(
             run_id=run_id,
             target=target,

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
+from cloudburst.errors import CloudburstError
 from cloudburst.executor.doorbell import Doorbell
 
 QUICK = 50e-6
@@ -80,7 +81,14 @@ class Outgoing:
             with self._doorbell.shut_meanwhile():  # or an interruption would take some of them
                 taken = [values.popleft() for _ in range(len(values))]
             if taken:
-                self._carry(self._recipient, self._sender, taken)
+                self._carry_or_keep(taken)
+
+    def _carry_or_keep(self, taken: list[bytes]) -> None:
+        try:
+            self._carry(self._recipient, self._sender, taken)
+        except CloudburstError:
+            self._values.extendleft(reversed(taken))
+            raise
 
     def clear(self) -> None:
         """Forget everything: it belongs to a step that is over."""

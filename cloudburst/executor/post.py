@@ -72,6 +72,7 @@ class PostOffice:
 
     def close(self) -> None:
         """The step ended: mail that it did not receive is dropped, and nobody else gets it."""
+        self.flush_by_the_way()  # it may have raised right after a burst
         self._running = None
         if self._mailbox:
             self._mailbox.clear()
@@ -102,7 +103,7 @@ class PostOffice:
             self._outgoing.flush()
 
     def flush_by_the_way(self) -> None:
-        """As `flush`, while user code is interrupted; what cannot be sent now waits on."""
+        """As `flush`, where nobody could be told of an error; what cannot be sent waits on."""
         with suppress(CloudburstError):
             self._outgoing.flush()
 

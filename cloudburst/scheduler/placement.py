@@ -96,7 +96,8 @@ def width(plan: Plan, expected: Sequence[float]) -> int:
     return max(long.values(), default=1)
 
 
-def _never() -> bool:
+def never() -> bool:
+    """For where there cannot be more executors."""
     return False
 
 
@@ -106,7 +107,7 @@ def place(  # noqa: PLR0917  all that decides
     expected: Sequence[float],
     homes: Mapping[Home, str],
     now: float = 0.0,
-    more_may_come: Callable[[], bool] = _never,
+    more_may_come: Callable[[], bool] = never,
     preference: Preference = LOCALITY,
 ) -> Placement:
     """Place every segment of a plan.

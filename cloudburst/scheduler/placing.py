@@ -12,7 +12,7 @@ from cloudburst.core.plan import FunctionInfo
 from cloudburst.scheduler.checks import Checks
 from cloudburst.scheduler.limits import LIMIT, Limits, queue_of
 from cloudburst.scheduler.membership import Executor, Membership
-from cloudburst.scheduler.placement import UNKNOWN, Homes, ServiceTimes, place, settle
+from cloudburst.scheduler.placement import UNKNOWN, Homes, ServiceTimes, never, place, settle
 from cloudburst.scheduler.policy import Preference
 from cloudburst.scheduler.queues import ANY, Queues
 from cloudburst.scheduler.registry import Registry
@@ -131,8 +131,6 @@ class Placing:
 
     def serve_limited(self) -> None:
         """Runs that wait for others of the same function may start, if some have ended."""
-        if not self._registry.limited and not self.queues.waits_in(LIMIT):
-            return
         for queue in self.queues.waits_in(LIMIT):
             run = self.queues.pop(queue, own=True)
             while run is not None and self._place(run) is None:
@@ -231,7 +229,7 @@ class Placing:
         executors, homes = self._candidates(run, limited)
         now = self._turn.now
         patient = now < run.called + SPREAD_PATIENCE
-        more = self.scaling.may_grow if patient else _never
+        more = self.scaling.may_grow if patient else never
         placement = place(run.plan, executors, expected, homes, now, more, self._preference)
         if placement.blocked_on is not None:
             self._queue(run, placement.blocked_on)
@@ -298,7 +296,3 @@ class Placing:
         assert self._hopes.keys().isdisjoint(runs)
         assert set(self.homes.values()) <= self._members.executors.keys()
         assert {dag for dag, _ in self.homes} <= self._registry.dags.keys()
-
-
-def _never() -> bool:
-    return False

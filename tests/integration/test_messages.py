@@ -299,3 +299,25 @@ def test_messages_of_a_burst_come_before_what_is_done_after_them(
 
     assert listened.get(20) == list(range(100))
     talkers.delete_object("said")
+
+
+def test_messages_of_a_function_that_raises_have_left(talkers: CloudburstConnection) -> None:
+    def gather(library: UserLibrary, count: int) -> int:
+        library.put("who", library.get_id())
+        found = 0
+        while found < count:
+            found += len(library.recv(timeout=10.0))
+        return found
+
+    def burst_and_raise(library: UserLibrary, recipient: str, count: int) -> None:
+        for number in range(count):
+            library.send(recipient, number)
+        raise LookupError("now")
+
+    gathered = talkers.register(gather, "gather")(100)
+    recipient = wait_until(lambda: talkers.get_object("who"), "somebody listens")
+    raised = talkers.register(burst_and_raise, "burst_and_raise")(recipient, 100)
+
+    with pytest.raises(LookupError, match="now"):
+        raised.get(20)
+    assert gathered.get(20) == 100

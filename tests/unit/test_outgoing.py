@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from sockets import wait_until
 
+from cloudburst.errors import KVSUnavailable
 from cloudburst.executor import outgoing
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.outgoing import MOST, Outgoing
@@ -20,12 +21,15 @@ class Way:
     def __init__(self) -> None:
         self.carried: list[tuple[str, str, list[bytes]]] = []
         self.now = 100.0
+        self.fails = False
         self.doorbell = Doorbell(lambda: False)
         self.knocks = threading.Semaphore(0)
         self.doorbell.knock = self.knocks.release  # type: ignore[method-assign]
         self.out = Outgoing(self.carry, self.doorbell)
 
     def carry(self, recipient: str, sender: str, values: list[bytes]) -> None:
+        if self.fails:
+            raise KVSUnavailable("not now")
         self.carried.append((recipient, sender, values))
 
     def say(self, *values: bytes, to: str = "bob") -> None:
@@ -119,3 +123,15 @@ def test_an_interruption_between_two_messages_may_flush(way: Way) -> None:
     way.out.flush()
 
     assert list(itertools.chain(*[values for *_, values in way.carried])) == [b"1", b"2", b"3"]
+
+
+def test_what_cannot_be_sent_waits_on(way: Way) -> None:
+    way.say(b"1", b"2", b"3")
+    way.fails = True
+    with pytest.raises(KVSUnavailable):
+        way.out.flush()
+
+    way.fails = False
+    way.out.flush()
+
+    assert way.carried[-1] == ("bob", "ann", [b"2", b"3"])
