@@ -44,6 +44,22 @@ def arguments_of(arg_map: Mapping[str, Any]) -> NamedArguments:
     ]
 
 
+def arguments_of_call(
+    name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]
+) -> NamedArguments:
+    """The arguments of a call of a lone function.
+
+    Raises:
+        UsageError: a keyword is empty.
+    """
+    if "" in keywords:
+        raise UsageError("a keyword argument has a name that is not empty")
+    return [
+        *((name, "", value) for value in args),
+        *((name, keyword, value) for keyword, value in keywords.items()),
+    ]
+
+
 def pack_arguments(arguments: NamedArguments, parking: Parking | None = None) -> PackedArguments:
     """Pack the arguments of a call.
 

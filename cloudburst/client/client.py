@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from cloudburst.calls.arguments import NamedArguments, arguments_of, pack_arguments
+from cloudburst.calls.arguments import (
+    NamedArguments,
+    arguments_of,
+    arguments_of_call,
+    pack_arguments,
+)
 from cloudburst.calls.future import CloudburstFuture
 from cloudburst.calls.open_calls import Calls
 from cloudburst.calls.parking import Parking
@@ -23,10 +28,10 @@ from cloudburst.core.options import OptionsSaid, check_wait, make_options
 from cloudburst.core.requests import ClusterStatus, GetStatus
 from cloudburst.errors import ClusterError, RunTimeoutError, UsageError
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import Delete, Get, KeyValueStore
-from cloudburst.kvs.objects import check_size, read_objects, write_objects
+from cloudburst.kvs.base import Delete, KeyValueStore
+from cloudburst.kvs.objects import check_size, delete_run, read_objects, result_of, write_objects
 from cloudburst.launch import OwnedCluster, start_cluster
-from cloudburst.serialization import NotAValue, split
+from cloudburst.serialization import NotAValue
 
 MAX_TID = 10**18 - 1
 
@@ -243,10 +248,7 @@ class CloudburstConnection(Catalog):
             UsageError: there are too many arguments, or a keyword that cannot be sent.
             Exception: as `call_dag`.
         """
-        if "" in kwargs:
-            raise UsageError("a keyword argument has a name that is not empty")
-        arguments = [(name, "", value) for value in args]
-        arguments += [(name, keyword, value) for keyword, value in kwargs.items()]
+        arguments = arguments_of_call(name, args, kwargs)
         return self._call(name, arguments, options, is_dag=False, output_key=None)
 
     def status(self) -> ClusterStatus:
@@ -337,11 +339,10 @@ class CloudburstConnection(Catalog):
             self._requests.receive(message)
 
     def _stored_result(self, run_id: str) -> Frames | None:
-        (blob,) = self._kvs().execute([Get(keys.object_key(run_id))])
-        return None if blob is None else split(blob)
+        return result_of(self._kvs(), run_id)
 
     def _drop_result(self, run_id: str) -> None:
-        self._kvs().execute([Delete(keys.object_key(run_id)), Delete(keys.run_key(run_id))])
+        delete_run(self._kvs(), run_id)
 
     def _kvs(self) -> KeyValueStore:
         self._link.check()

@@ -7,7 +7,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cloudburst.calls.arguments import NamedArguments, arguments_of, pack_arguments
+from cloudburst.calls.arguments import (
+    NamedArguments,
+    arguments_of,
+    arguments_of_call,
+    pack_arguments,
+)
 from cloudburst.calls.future import CloudburstFuture
 from cloudburst.calls.link import CallLink
 from cloudburst.calls.open_calls import Calls
@@ -15,13 +20,11 @@ from cloudburst.calls.parking import Parking
 from cloudburst.core.ids import check_name, new_id, run_ids
 from cloudburst.core.messages import Call, Frames, Message
 from cloudburst.core.options import NOTHING_SAID
-from cloudburst.errors import CallerEnded, UsageError
+from cloudburst.errors import CallerEnded
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.waiting import Waiting
-from cloudburst.kvs import keys
-from cloudburst.kvs.base import Delete, Get, KeyValueStore
-from cloudburst.kvs.objects import check_size
-from cloudburst.serialization import split
+from cloudburst.kvs.base import KeyValueStore
+from cloudburst.kvs.objects import check_size, delete_run, result_of
 
 PATIENCE = 10.0
 """Seconds without any answer after which the scheduler is given up, and that references of a call
@@ -134,11 +137,7 @@ class NestedCalls:
         self, parent: str, name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]
     ) -> CloudburstFuture:
         """Call a function; see `UserLibrary.call`."""
-        check_name(name, "function")
-        if "" in keywords:
-            raise UsageError("a keyword argument has a name that is not empty")
-        arguments: NamedArguments = [(name, "", value) for value in args]
-        arguments += [(name, keyword, value) for keyword, value in keywords.items()]
+        arguments = arguments_of_call(check_name(name, "function"), args, keywords)
         return self._call(parent, name, arguments, is_dag=False)
 
     def call_dag(self, parent: str, name: str, arg_map: Mapping[str, Any]) -> CloudburstFuture:
@@ -189,11 +188,10 @@ class NestedCalls:
         return future
 
     def _stored(self, run_id: str) -> Frames | None:
-        (blob,) = self._store.execute([Get(keys.object_key(run_id))])
-        return None if blob is None else split(blob)
+        return result_of(self._store, run_id)
 
     def _drop(self, run_id: str) -> None:
-        self._store.execute([Delete(keys.object_key(run_id)), Delete(keys.run_key(run_id))])
+        delete_run(self._store, run_id)
 
 
 def _is_abandoned(future: CloudburstFuture) -> bool:

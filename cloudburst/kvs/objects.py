@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cloudburst.core.ids import check_key
-from cloudburst.core.messages import Buffer
+from cloudburst.core.messages import Buffer, Frames
 from cloudburst.errors import ValueTooLarge
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import Get, KeyValueStore, Put
+from cloudburst.kvs.base import Delete, Get, KeyValueStore, Put
 from cloudburst.serialization import failure_in, join, pack, split, unpack
 
 MAX_VALUE = 511 * 1024 * 1024
@@ -36,6 +36,17 @@ def stored_value(blob: Buffer) -> Any:
     if failure is not None:
         raise failure.exception()
     return value
+
+
+def result_of(store: KeyValueStore, run_id: str) -> Frames | None:
+    """The frames of a run's result; None if it is not there."""
+    (blob,) = store.execute([Get(keys.object_key(run_id))])
+    return None if blob is None else split(blob)
+
+
+def delete_run(store: KeyValueStore, run_id: str) -> None:
+    """Delete a run's result and its record."""
+    store.execute([Delete(keys.object_key(run_id)), Delete(keys.run_key(run_id))])
 
 
 def check_size(size: int, what: str) -> None:
