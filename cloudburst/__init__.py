@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudburst.core.consistency import NORMAL, Consistency
 from cloudburst.core.ids import VERSION
+from cloudburst.core.options import batch
 from cloudburst.errors import (
     CallerEnded,
     CloudburstError,
@@ -20,6 +21,7 @@ from cloudburst.errors import (
     InvocationTimedOutError,
     KeyNotFound,
     KVSUnavailable,
+    NoValidResult,
     Overloaded,
     ResultTooLarge,
     RunError,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from cloudburst.calls.future import CloudburstFuture
     from cloudburst.client.client import CloudburstConnection
     from cloudburst.client.function import CloudburstFunction
+    from cloudburst.client.steps import first_of
     from cloudburst.executor.library import UserLibrary
     from cloudburst.local import LocalCluster
     from cloudburst.serialization import CloudburstReference
@@ -62,6 +65,7 @@ __all__ = [
     "KVSUnavailable",
     "KeyNotFound",
     "LocalCluster",
+    "NoValidResult",
     "Overloaded",
     "ResultTooLarge",
     "RunError",
@@ -76,6 +80,8 @@ __all__ = [
     "ValueTooLarge",
     "VersionMismatch",
     "__version__",
+    "batch",
+    "first_of",
 ]
 
 __version__ = VERSION
@@ -87,6 +93,7 @@ _LAZY = {
     "CloudburstReference": "cloudburst.serialization",
     "LocalCluster": "cloudburst.local",
     "UserLibrary": "cloudburst.executor.library",
+    "first_of": "cloudburst.client.steps",
 }
 
 

@@ -99,6 +99,12 @@ def _add_pool_flags(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="let go of one that had no work for so long; default %(default)s",
     )
+    _add_resources_flag(parser)
+
+
+def _add_resources_flag(parser: argparse.ArgumentParser) -> None:
+    text = "what functions may need and find here: gpu, say; commas between several"
+    parser.add_argument("--resources", default="", metavar="NAMES", help=text)
 
 
 def up(flags: argparse.Namespace) -> None:
@@ -121,6 +127,7 @@ def up(flags: argparse.Namespace) -> None:
             data_dir=flags.data_dir,
             appendfsync=flags.appendfsync,
             shared=True,
+            resources=flags.resources,
         ) as cluster:
             if not cluster.owned:
                 raise ClusterError(f"your local cluster is running already: {cluster.address}")
@@ -304,6 +311,7 @@ def _add_executor(roles: Any) -> None:
     parser = _add(roles, "executor", "run one executor that no host watches")
     for name in ("--name", "--host", "--scheduler", "--bind"):
         parser.add_argument(name, help="as hosts tell it")
+    _add_resources_flag(parser)
     parser.add_argument("--kvs", dest="kvs_url", metavar="URL", help="the key-value store")
 
 

@@ -14,6 +14,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Self
 
+from cloudburst.core.ids import check_name
 from cloudburst.errors import UsageError
 
 DEFAULT_PORT = 7480
@@ -103,6 +104,7 @@ class HostConfig(_Config):
         start_method: ``fork`` from a warm zygote, or ``spawn`` a fresh interpreter each, where
             forking is not safe.
         drain_timeout: seconds that runs have to end once a signal asked the host to.
+        resources: what it has that functions may need, ``gpu`` say; names with commas between.
     """
 
     scheduler: str
@@ -113,6 +115,7 @@ class HostConfig(_Config):
     idle_timeout: float = IDLE_TIMEOUT
     start_method: str = "spawn" if sys.platform == "darwin" else "fork"
     drain_timeout: float = 30.0
+    resources: str = ""
 
     @property
     def most(self) -> int:
@@ -138,6 +141,7 @@ class ExecutorConfig(_Config):
         instance_idle: seconds after which an unused class instance of a DAG is let go.
         board_fd: the descriptor of its host's board, or -1 if there is none.
         slot: its place on the board.
+        resources: as in `HostConfig`.
     """
 
     name: str
@@ -148,6 +152,7 @@ class ExecutorConfig(_Config):
     instance_idle: float = 600.0
     board_fd: int = -1
     slot: int = -1
+    resources: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,7 @@ class LocalConfig(_Config):
         data_dir: where the embedded store keeps its data, or "" to keep it in memory only.
         appendfsync: when that data reaches the disk, one of `APPENDFSYNC`.
         shared: whether the user's other processes find it.
+        resources: as in `HostConfig`.
     """
 
     directory: str
@@ -175,6 +181,17 @@ class LocalConfig(_Config):
     data_dir: str = ""
     appendfsync: str = "everysec"
     shared: bool = False
+    resources: str = ""
+
+
+def resources_in(text: str) -> tuple[str, ...]:
+    """The resources that a configuration names, each once.
+
+    Raises:
+        InvalidName: nothing can be called so.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return tuple(dict.fromkeys(check_name(name, "resource") for name in names))
 
 
 def log_level() -> str:

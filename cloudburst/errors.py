@@ -22,6 +22,7 @@
     └── RunError                       a run that was accepted and then failed
         ├── FunctionError              user code raised; carries the remote traceback
         ├── ExecutorDiedError          the process died under it, too often
+        ├── NoValidResult              of those that a step takes the first of, none counts
         ├── ResultTooLarge             its value does not fit into the key-value store
         ├── InvocationCancelledError   somebody cancelled it
         │   └── CallerEnded            with the run whose code called it
@@ -151,6 +152,10 @@ class FunctionError(RunError):
 
 class ExecutorDiedError(RunError):
     """The executor's process died while it ran the step, more often than the run may retry."""
+
+
+class NoValidResult(RunError):
+    """A step takes the first result that counts of several, and none of them does."""
 
 
 class ResultTooLarge(RunError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from cloudburst import rundir
@@ -16,6 +17,7 @@ from cloudburst.config import (
     LocalConfig,
     executor_range,
     log_level,
+    resources_in,
 )
 from cloudburst.core.ids import check_text
 from cloudburst.core.options import check_wait
@@ -85,6 +87,15 @@ class OwnedCluster:
             _stop(supervisor, self._directory)
 
 
+def _resources(said: object) -> tuple[str, ...]:
+    match said:
+        case str():
+            return resources_in(said)
+        case [*names] if all(isinstance(name, str) for name in names):
+            return resources_in(",".join(map(str, names)))
+    raise UsageError(f"resources is a list of names, not {said!r:.80}")
+
+
 def start_cluster(
     executors: int | None = None,
     *,
@@ -96,6 +107,7 @@ def start_cluster(
     data_dir: str = "",
     appendfsync: str = "everysec",
     shared: bool = False,
+    resources: str | Sequence[str] = (),
 ) -> OwnedCluster:
     """Start a cluster on this machine, and wait until it takes calls.
 
@@ -110,6 +122,7 @@ def start_cluster(
         appendfsync: when that data reaches the disk, one of `cloudburst.config.APPENDFSYNC`.
         shared: let the user's other processes find it; if there is such a cluster, join that
             one, as it is.
+        resources: names of what functions may need and find here, or one text with commas.
 
     Raises:
         UsageError: there cannot be so many executors, there is to be a folder for an external
@@ -128,6 +141,7 @@ def start_cluster(
         data_dir=check_text(data_dir, "data directory"),
         appendfsync=appendfsync,
         shared=bool(shared),
+        resources=",".join(_resources(resources)),
     )
     if kvs_url and data_dir:
         raise UsageError(f"an external store keeps its data itself, not in {data_dir}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +35,7 @@ class LocalCluster:
         shared: let ``CloudburstConnection(local=True)`` in other processes of this user find it.
             If there is one such cluster already, this object stands for that one and leaves it
             running.
+        resources: what functions may need and find on this machine, such as ``["gpu"]``.
 
     Attributes:
         address: where `CloudburstConnection` reaches it.
@@ -55,6 +57,7 @@ class LocalCluster:
         data_dir: str | Path | None = None,
         appendfsync: str = "everysec",
         shared: bool = False,
+        resources: str | Sequence[str] = (),
     ) -> None:
         self._cluster: OwnedCluster = start_cluster(
             executors,
@@ -66,6 +69,7 @@ class LocalCluster:
             data_dir="" if data_dir is None else _absolute(data_dir),
             appendfsync=appendfsync,
             shared=shared,
+            resources=resources,
         )
         self.address = self._cluster.address
         self._open = True

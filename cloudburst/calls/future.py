@@ -49,12 +49,14 @@ class CloudburstFuture(concurrent.futures.Future[Any]):
     Attributes:
         obj_id: the run's id, and the key of its result: `CloudburstConnection.future` makes a
             future of it anywhere, `get_object` reads it.
+        before: the run whose result this one gets, in a chain of DAGs; cancelled with it.
     """
 
     def __init__(self, obj_id: str, runs: Runs) -> None:
         super().__init__()
         self.set_running_or_notify_cancel()
         self.obj_id = obj_id
+        self.before: CloudburstFuture | None = None
         self._runs = runs
 
     def result(self, timeout: float | None = None) -> Any:
@@ -102,7 +104,10 @@ class CloudburstFuture(concurrent.futures.Future[Any]):
         """
         if self.done():
             return self.cancelled()
-        return self._runs.cancel(self)
+        ends = self._runs.cancel(self)
+        if self.before is not None:
+            self.before.cancel()
+        return ends
 
     def cancelled(self) -> bool:
         """Whether the run has ended because it was cancelled, as far as this client was told."""

@@ -5,19 +5,24 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, Unpack
+from typing import Any, NamedTuple, TypeAlias, Unpack
 
 from cloudburst.client.function import CallOptions, CloudburstFunction
 from cloudburst.client.requests import Requests
-from cloudburst.core.dag import did_you_mean, make_edges, make_steps
+from cloudburst.client.steps import StepSaid, make_dag
+from cloudburst.core.dag import Dag, did_you_mean
 from cloudburst.core.ids import check_name, check_text
 from cloudburst.core.options import (
     NOTHING_SAID,
+    Batch,
     OptionsSaid,
     RunOptions,
+    check_batching,
     check_limit,
+    check_resource,
     make_options,
 )
+from cloudburst.core.plan import FunctionInfo
 from cloudburst.core.requests import (
     DagFound,
     DeleteDag,
@@ -32,13 +37,20 @@ from cloudburst.core.requests import (
     RegisterDag,
     RegisterFunction,
 )
-from cloudburst.errors import DagError, InvalidName, UnknownFunction, UnknownStep
+from cloudburst.errors import DagError, InvalidName, UnknownDag, UnknownFunction, UnknownStep
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import KeyValueStore, PutIfAbsent
 from cloudburst.serialization import pack_function
 
 # Inside the class the name `list` is its method.
 _Strings: TypeAlias = list[str]
+
+
+class _KnownDag(NamedTuple):
+    """What a client remembers of a DAG: its steps, and those that none leads to."""
+
+    steps: frozenset[str]
+    sources: tuple[str, ...]
 
 
 class Catalog(ABC):
@@ -52,7 +64,7 @@ class Catalog(ABC):
     def __init__(self, requests: Requests, store: Callable[[], KeyValueStore]) -> None:
         self._requests = requests
         self._store_of_code = store
-        self._steps: dict[str, tuple[str, ...]] = {}
+        self._dags: dict[str, _KnownDag] = {}
 
     @abstractmethod
     def call_function(
@@ -67,6 +79,8 @@ class Catalog(ABC):
         *,
         max_concurrency: int | None = None,
         max_per_host: int | None = None,
+        batching: bool | Batch = False,
+        needs: str | None = None,
         **options: Unpack[OptionsSaid],
     ) -> CloudburstFunction:
         """Register a function or class under a name; a name in use gets the new code.
@@ -80,6 +94,11 @@ class Catalog(ABC):
                 wait, in the order of their calls. By default any number. A run of a DAG counts
                 from its start.
             max_per_host: how many of them on one host.
+            batching: the function takes several calls at once: for each parameter a list with an
+                item of every call. It returns a list of as many values, in the same order; one
+                that is an exception is raised by that call alone. True, or `batch` with limits.
+            needs: a resource that its executors must have, such as ``"gpu"``: hosts are started
+                with ``--resources``.
             options: of its runs, unless a call says otherwise: ``timeout``, seconds from the call
                 after which a run is ended (0: none); ``max_retries``, how often it is tried again
                 after it raised or its executor died; ``grace_period``, seconds its code has to
@@ -93,17 +112,17 @@ class Catalog(ABC):
             KVSUnavailable, SchedulerUnavailable: the cluster does not answer.
         """
         said = make_options(**options)
-        limits = (
+        how = (
             check_limit("max_concurrency", max_concurrency),
             check_limit("max_per_host", max_per_host),
+            *check_batching(batching),
+            check_resource(needs),
         )
         code = pack_function(function, check_name(name, "function"))
         put = PutIfAbsent(keys.code_key(code.version), code.blob)
         self._store_of_code().execute([put])
-        version, is_class = code.version, code.is_class
-        self._requests.ask(
-            lambda n: RegisterFunction(n, name, version, is_class, said, *limits), Done
-        )
+        info = FunctionInfo(name, code.version, code.is_class, *how)
+        self._requests.ask(lambda n: RegisterFunction(n, info, said), Done)
         return CloudburstFunction(self, name)
 
     def get_function(self, name: str) -> CloudburstFunction | None:
@@ -161,17 +180,28 @@ class Catalog(ABC):
     def register_dag(
         self,
         name: str,
-        functions: Iterable[str | tuple[str, str]],
+        functions: Iterable[StepSaid],
         connections: Iterable[Sequence[str]],
+        *,
+        colocated: Iterable[str | Iterable[str]] = (),
+        gpu_functions: Iterable[str] = (),
+        replicas: int = 1,
         **options: Unpack[OptionsSaid],
     ) -> bool:
         """Register a DAG of registered functions.
 
         Args:
             name: as for functions; DAGs have names of their own.
-            functions: function names, each a step of that name; or ``(step, function)`` pairs.
+            functions: function names, each a step of that name; or ``(step, function)`` pairs; or
+                `first_of` either.
             connections: pairs of step names, source first. A step receives the results of its
                 sources in the order in which they are listed here.
+            colocated: steps that should run on the same executor, because much passes between
+                them; or several such lists.
+            gpu_functions: steps that need an executor of a host with ``--resources gpu``.
+            replicas: how many instances of each class step there may be. With more than one, each
+                has a state of its own; another is made when those there are have been busy for a
+                while.
             options: of its runs, as for `register`; those of its functions do not count.
 
         Returns:
@@ -182,8 +212,11 @@ class Catalog(ABC):
             SchedulerUnavailable: the scheduler does not answer.
         """
         said = make_options(**options)
+        check_limit("replicas", replicas)
         try:
-            self._send_dag(name, functions, connections, said, only_check=False)
+            check_name(name, "DAG")
+            dag = make_dag(name, functions, connections, colocated, gpu_functions, replicas)
+            self._send_dag(dag, said, only_check=False)
         except (DagError, InvalidName) as error:
             warnings.warn(f"DAG {name!r:.80} is not registered: {error}", stacklevel=2)
             return False
@@ -191,34 +224,27 @@ class Catalog(ABC):
 
     def check_dag(
         self,
-        functions: Iterable[str | tuple[str, str]],
+        functions: Iterable[StepSaid],
         connections: Iterable[Sequence[str]],
+        *,
+        colocated: Iterable[str | Iterable[str]] = (),
+        gpu_functions: Iterable[str] = (),
     ) -> None:
         """Say why `register_dag` would not register these.
 
         Args:
-            functions: as for `register_dag`.
-            connections: as for `register_dag`.
+            functions, connections, colocated, gpu_functions: as for `register_dag`.
 
         Raises:
             DagError: with every problem found.
             SchedulerUnavailable: the scheduler does not answer.
         """
-        self._send_dag("checked", functions, connections, NOTHING_SAID, only_check=True)
+        dag = make_dag("checked", functions, connections, colocated, gpu_functions)
+        self._send_dag(dag, NOTHING_SAID, only_check=True)
 
-    def _send_dag(
-        self,
-        name: str,
-        functions: Iterable[str | tuple[str, str]],
-        connections: Iterable[Sequence[str]],
-        said: RunOptions,
-        *,
-        only_check: bool,
-    ) -> None:
-        check_name(name, "DAG")
-        steps, edges = make_steps(functions), make_edges(connections)
-        self._requests.ask(lambda n: RegisterDag(n, name, steps, edges, said, only_check), Done)
-        self._steps.pop(name, None)
+    def _send_dag(self, dag: Dag, said: RunOptions, *, only_check: bool) -> None:
+        self._requests.ask(lambda n: RegisterDag(n, *dag, said, only_check), Done)
+        self._dags.pop(dag.name, None)
 
     def list_dags(self) -> _Strings:
         """The names of the registered DAGs, sorted.
@@ -239,7 +265,7 @@ class Catalog(ABC):
         Raises:
             SchedulerUnavailable: the scheduler does not answer.
         """
-        self._steps.pop(check_text(name, "DAG name"), None)
+        self._dags.pop(check_text(name, "DAG name"), None)
         return self._requests.ask(lambda n: DeleteDag(n, name), Done).changed
 
     def _check_steps(self, name: str, arg_map: Mapping[str, Any]) -> None:
@@ -248,11 +274,35 @@ class Catalog(ABC):
         Raises:
             UnknownDag, UnknownStep: there is no such DAG, or it has no such step.
         """
-        steps = self._steps.get(check_text(name, "DAG name"))
-        if steps is None or not arg_map.keys() <= set(steps):
-            found = self._requests.ask(lambda n: GetDag(n, name), DagFound)
-            steps = self._steps[name] = tuple(step for step, _ in found.steps)
+        known = self._dags.get(check_text(name, "DAG name"))
+        if known is None or not arg_map.keys() <= known.steps:
+            known = self._look_up(name)
         for step in arg_map:
-            if step not in steps:
-                hint = did_you_mean(str(step), steps)
+            if step not in known.steps:
+                hint = did_you_mean(str(step), known.steps)
                 raise UnknownStep(f"DAG {name!r} has no step {step!r:.80}{hint}")
+
+    def _sources(self, name: str) -> tuple[str, ...]:
+        """The steps of a DAG that nothing leads to."""
+        return (self._dags.get(name) or self._look_up(name)).sources
+
+    def _is_dag(self, name: str) -> bool:
+        """Whether a name is a DAG's; if not, it is a function's.
+
+        Raises:
+            UnknownFunction: it is neither.
+        """
+        try:
+            self._look_up(check_text(name, "name"))
+        except UnknownDag:
+            self._check_function(name)
+            return False
+        return True
+
+    def _look_up(self, name: str) -> _KnownDag:
+        found = self._requests.ask(lambda n: GetDag(n, name), DagFound)
+        steps = [step for step, _ in found.steps]
+        fed = {target for _, target in found.edges}
+        known = _KnownDag(frozenset(steps), tuple(step for step in steps if step not in fed))
+        self._dags[name] = known
+        return known

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -20,16 +21,17 @@ from cloudburst.client.address import inbox_address, not_reached, scheduler_addr
 from cloudburst.client.catalog import Catalog
 from cloudburst.client.function import CallOptions
 from cloudburst.client.link import Link
+from cloudburst.client.objects import Objects
 from cloudburst.client.requests import Requests
+from cloudburst.client.steps import ChainLink, Then, make_chain
 from cloudburst.core.consistency import NORMAL, Consistency
 from cloudburst.core.ids import check_key, new_id, run_ids
-from cloudburst.core.messages import Call, Frames, Message
-from cloudburst.core.options import OptionsSaid, check_wait, make_options
+from cloudburst.core.messages import Call, Message
+from cloudburst.core.options import OptionsSaid, check_limit, check_wait, make_options
 from cloudburst.core.requests import ClusterStatus, GetStatus
 from cloudburst.errors import ClusterError, RunTimeoutError, UsageError
-from cloudburst.kvs import keys
-from cloudburst.kvs.base import Delete, KeyValueStore
-from cloudburst.kvs.objects import check_size, delete_run, read_objects, result_of, write_objects
+from cloudburst.kvs.base import KeyValueStore
+from cloudburst.kvs.objects import check_size, delete_run, result_of
 from cloudburst.launch import OwnedCluster, start_cluster
 from cloudburst.serialization import NotAValue
 
@@ -43,7 +45,7 @@ REPORTING = 0.5
 """Seconds in which an executor can say that a reference did not appear within the timeout."""
 
 
-class CloudburstConnection(Catalog):
+class CloudburstConnection(Catalog, Objects):
     """A connection to a cluster: register functions and DAGs, call them, keep state.
 
     Threads may share a connection. A forked process needs one of its own.
@@ -94,8 +96,14 @@ class CloudburstConnection(Catalog):
         self._store: KeyValueStore | None = None
         inbox = inbox_address(self.address, ip, own_id)
         self._link = Link(self.address, f"c{tid}-{own_id}", inbox, self._receive)
-        super().__init__(Requests(self._link, self.timeout), self._kvs)
-        self._calls = Calls(self._link, self._stored_result, self._drop_result, self.timeout)
+        Catalog.__init__(self, Requests(self._link, self.timeout), self._kvs)
+        Objects.__init__(self, self._kvs)
+        self._calls = Calls(
+            self._link,
+            lambda run_id: result_of(self._kvs(), run_id),
+            lambda run_id: delete_run(self._kvs(), run_id),
+            self.timeout,
+        )
         try:
             welcome = self._requests.greet()
             if welcome is None:
@@ -114,9 +122,11 @@ class CloudburstConnection(Catalog):
         consistency: Consistency = NORMAL,
         output_key: str | None = None,
         client_id: str | None = None,  # noqa: ARG002  for sessions, which NORMAL does not have
+        *,
+        then: Then | Sequence[Then] | None = None,
         **options: Unpack[OptionsSaid],
     ) -> Any:
-        """Call a DAG.
+        """Call a DAG, or a chain of DAGs.
 
         Args:
             name: the DAG.
@@ -126,6 +136,10 @@ class CloudburstConnection(Catalog):
             consistency: what reads and writes of its functions promise.
             output_key: a key under which the result is stored besides its own.
             client_id: reserved for session guarantees; without effect under ``NORMAL``.
+            then: a DAG that is called with this one's result, or a list of DAGs, each called with
+                the result of the one before: it becomes the last argument of every source. A name,
+                or a pair of a name and an ``arg_map`` of own arguments. The value, future, key
+                and direct response are then those of the last.
             options: of this run, as for `register`. With a ``timeout``, references may take nine
                 tenths of it to appear, and a direct response all of it; otherwise both as long as
                 the cluster may take to answer.
@@ -151,52 +165,51 @@ class CloudburstConnection(Catalog):
                 raise UsageError("a direct response is not stored, so it has no output_key")
         self._check_steps(name, arg_map)
         how = CallOptions(direct_response, make_options(**options))
-        return self._call(name, arguments, how, is_dag=True, output_key=output_key)
+        if then is None:
+            return self._call(name, arguments, how, is_dag=True, output_key=output_key)
+        return self._call_chain([ChainLink(name, arg_map), *make_chain(then)], how, output_key)
 
-    # objects
+    def _call_chain(
+        self, links: Sequence[ChainLink], how: CallOptions, output_key: str | None
+    ) -> Any:
+        """Call all DAGs of a chain at once: each waits for the result of the one before."""
+        for link in links:
+            self._check_steps(link.dag, link.arg_map)
+        before: CloudburstFuture | None = None
+        arguments = arguments_of(links[0].arg_map)
+        for link, following in pairwise(links):
+            future = self._start(link.dag, arguments, CallOptions(run=how.run), is_dag=True)
+            future.before, before = before, future
+            arguments = arguments_of(following.arg_map)
+            arguments += [(source, "", future) for source in self._sources(following.dag)]
+        result = self._call(links[-1].dag, arguments, how, is_dag=True, output_key=output_key)
+        if isinstance(result, CloudburstFuture):
+            result.before = before
+        return result
 
-    def get_object(self, key: str, default: Any = None) -> Any:
-        """Read an object from the KVS: one that was put, or a run's result by its id.
-
-        Args:
-            key: its key, or a run's id.
-            default: what stands for a missing object.
-
-        Raises:
-            InvalidName: nothing can be stored under the key.
-            SerializationError: it cannot be unpickled here.
-            KVSUnavailable: the store does not answer.
-            Exception: the run failed; its error is raised.
-        """
-        return read_objects(self._kvs(), [key], default)[key]
-
-    def put_object(self, key: str, value: Any) -> None:
-        """Write an object to the KVS, where it stays until it is deleted.
-
-        Args:
-            key: a string of 1 to 1,000 characters.
-            value: anything that can be pickled.
-
-        Raises:
-            InvalidName: nothing can be stored under the key.
-            SerializationError: the value cannot be pickled.
-            ValueTooLarge: the store takes no value of that size.
-            KVSUnavailable: the store does not answer.
-        """
-        write_objects(self._kvs(), {check_key(key): value})
-
-    def delete_object(self, key: str) -> bool:
-        """Delete an object from the KVS. Returns whether there was one.
+    def prewarm(self, name: str, n: int = 1, *, timeout: float | None = None) -> int:
+        """Have executors load what is going to be called, and make the instances of its classes.
 
         Args:
-            key: its key.
+            name: a DAG or a function.
+            n: on how many executors. More are started if there are not enough, up to the most
+                that the cluster may run; of a DAG with class steps, as many as it has replicas.
+            timeout: seconds; by default those that the cluster may take to answer.
+
+        Returns:
+            How many executors have it now.
 
         Raises:
-            InvalidName: nothing can be stored under the key.
-            KVSUnavailable: the store does not answer.
+            UsageError: ``n`` is no number, or more than the DAG's ``replicas``.
+            UnknownFunction: there is neither a DAG nor a function of that name.
+            Exception: code cannot be loaded, or a class's ``__init__`` raises.
         """
-        (existed,) = self._kvs().execute([Delete(keys.object_key(check_key(key)))])
-        return bool(existed)
+        count = check_limit("n", n)
+        is_dag = self._is_dag(name)
+        limit = self.timeout if timeout is None else check_wait("timeout", timeout)
+        how = CallOptions(direct_response=True, run=make_options(timeout=limit))
+        calls = [self._start(name, [], how, is_dag=is_dag, warm=count) for _ in range(count)]
+        return len({executor for call in calls for executor in call.result()})
 
     # runs
 
@@ -249,7 +262,7 @@ class CloudburstConnection(Catalog):
             Exception: as `call_dag`.
         """
         arguments = arguments_of_call(name, args, kwargs)
-        return self._call(name, arguments, options, is_dag=False, output_key=None)
+        return self._call(name, arguments, options, is_dag=False)
 
     def status(self) -> ClusterStatus:
         """How the cluster is doing: executors, runs running, runs waiting.
@@ -299,8 +312,32 @@ class CloudburstConnection(Catalog):
         options: CallOptions,
         *,
         is_dag: bool,
-        output_key: str | None,
+        output_key: str | None = None,
     ) -> Any:
+        future = self._start(target, arguments, options, is_dag=is_dag, output_key=output_key)
+        if not options.direct_response:
+            return future
+        if options.run.timeout >= 0:
+            return future.result()  # it is the cluster that ends the run, and says so
+        # A reference that does not appear is reported when the time for it is over.
+        try:
+            return future.result(self.timeout + REPORTING)
+        except RunTimeoutError:
+            raise RunTimeoutError(
+                f"{target!r} gave no direct response within {self.timeout:g} seconds; give it more "
+                "with timeout=, or call it without direct_response"
+            ) from None
+
+    def _start(
+        self,
+        target: str,
+        arguments: NamedArguments,
+        options: CallOptions,
+        *,
+        is_dag: bool,
+        output_key: str | None = None,
+        warm: int = 0,
+    ) -> CloudburstFuture:
         run_id = next(self._run_ids)
         parking = None if options.direct_response else Parking(run_id, self._kvs)
         spec, frames, references = pack_arguments(arguments, parking)
@@ -319,30 +356,14 @@ class CloudburstConnection(Catalog):
             output_key=output_key or "",
             patience=patience,
             options=options.run,
+            warm=warm,
             frames=frames,
         )
-        future = self._calls.start(call)
-        if not options.direct_response:
-            return future
-        if limit >= 0:
-            return future.result()  # it is the cluster that ends the run, and says so
-        try:
-            return future.result(self.timeout + (REPORTING if references else 0.0))
-        except RunTimeoutError:
-            raise RunTimeoutError(
-                f"{target!r} gave no direct response within {self.timeout:g} seconds; give it more "
-                "with timeout=, or call it without direct_response"
-            ) from None
+        return self._calls.start(call)
 
     def _receive(self, message: Message) -> None:
         if not self._calls.receive(message):
             self._requests.receive(message)
-
-    def _stored_result(self, run_id: str) -> Frames | None:
-        return result_of(self._kvs(), run_id)
-
-    def _drop_result(self, run_id: str) -> None:
-        delete_run(self._kvs(), run_id)
 
     def _kvs(self) -> KeyValueStore:
         self._link.check()

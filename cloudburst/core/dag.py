@@ -17,28 +17,55 @@ MAX_PROBLEMS = 20
 
 
 class Step(NamedTuple):
-    """One vertex: a function under a step name."""
+    """One vertex: a function under a step name.
+
+    Attributes:
+        needs: the resource that its executor must have; "" for none, or that of the function.
+        invalid: what does not count as a result of the steps before it, packed, if the first that
+            counts fires it; empty for a step that waits for all of them.
+    """
 
     name: str
     function: str
+    needs: str = ""
+    invalid: bytes = b""
+
+
+class FirstOf(NamedTuple):
+    """A step that is fired by the first result that counts; see `Step.invalid`."""
+
+    step: object
+    invalid: bytes
 
 
 class Dag(NamedTuple):
     """A validated DAG.
 
     The order of ``edges`` is the caller's: a step receives its upstream results in it.
+
+    Attributes:
+        colocated: groups of steps that should run on the same executor.
+        replicas: how many instances of each class step there may be.
     """
 
     name: str
     steps: tuple[Step, ...]
     edges: tuple[tuple[str, str], ...]
+    colocated: tuple[tuple[str, ...], ...] = ()
+    replicas: int = 1
+
+    @property
+    def shape(self) -> Dag:
+        """What may not change while it is registered."""
+        return self._replace(replicas=1)
 
 
-def make_steps(functions: Iterable[str | tuple[str, str]]) -> tuple[Step, ...]:
-    """Steps from names, or ``(step, function)`` pairs where one function is used several times.
+def make_steps(functions: Iterable[object]) -> tuple[Step, ...]:
+    """Steps from names, ``(step, function)`` pairs where one function is used several times, and
+    `FirstOf` either.
 
     Raises:
-        DagError: an item is neither.
+        DagError: an item is none of these.
     """
     if isinstance(functions, str) or not isinstance(functions, Iterable):
         raise DagError(f"functions is a list of names, not {functions!r:.80}.")
@@ -48,6 +75,8 @@ def make_steps(functions: Iterable[str | tuple[str, str]]) -> tuple[Step, ...]:
 def _make_step(item: object) -> Step:
     try:
         match item:
+            case FirstOf(step=step, invalid=invalid):
+                return _make_step(step)._replace(invalid=invalid)
             case str():
                 return Step(check_name(item, "step"), item)
             case (str() as step, str() as function):
@@ -55,6 +84,48 @@ def _make_step(item: object) -> Step:
     except InvalidName as error:
         raise DagError(f"{error}.") from None
     raise DagError(f"a step is a function's name or a (step, function) pair, not {item!r}.")
+
+
+def with_needs(steps: tuple[Step, ...], resource: str, names: Iterable[str]) -> tuple[Step, ...]:
+    """The same steps, of which the named ones need a resource.
+
+    Raises:
+        DagError: a name is not one of theirs.
+    """
+    wanted = _listed(names, f"those that need {resource!r}", [step.name for step in steps])
+    return tuple(s._replace(needs=resource) if s.name in wanted else s for s in steps)
+
+
+def make_groups(
+    colocated: Iterable[str | Iterable[str]], steps: tuple[Step, ...]
+) -> tuple[tuple[str, ...], ...]:
+    """Groups of steps that should run together: one list of names, or several.
+
+    Raises:
+        DagError: a name is not one of the steps', or in two groups.
+    """
+    if isinstance(colocated, str) or not isinstance(colocated, Iterable):
+        raise DagError(f"colocated is a list of step names, not {colocated!r:.80}.")
+    items = list(colocated)
+    groups = [items] if all(isinstance(item, str) for item in items) else items
+    names = [step.name for step in steps]
+    made = tuple(_listed(group, "those that are colocated", names) for group in groups if group)
+    counts = Counter(name for group in made for name in group)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise DagError(f"step {twice[0]!r} is in colocated twice; it can run in one place only.")
+    return made
+
+
+def _listed(names: object, what: str, steps: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise DagError(f"{what} are given as a list of step names, not as {names!r:.80}.")
+    listed = tuple(names)
+    for name in listed:
+        if name not in steps:
+            hint = did_you_mean(str(name), steps)
+            raise DagError(f"{name!r:.80}, among {what}, is not a step{hint}")
+    return listed
 
 
 def make_edges(connections: Iterable[Sequence[str]]) -> tuple[tuple[str, str], ...]:
@@ -121,6 +192,12 @@ def _edge_problems(dag: Dag) -> list[str]:
     problems += [
         f"connection {edge!r} is listed {count} times."
         for edge, count in islice(repeated, MAX_PROBLEMS)
+    ]
+    reached = {target for _, target in dag.edges}
+    problems += [
+        f"step {step.name!r} takes the first of its results, but no connection leads to it."
+        for step in dag.steps
+        if step.invalid and step.name not in reached
     ]
     return problems
 

@@ -30,7 +30,8 @@ class PoolSize(NamedTuple):
 class Heartbeat(NamedTuple):
     """A host is alive, and so are these executors of its own (names).
 
-    The last four fields are its `PoolSize`.
+    The four fields after them are its `PoolSize`; ``resources`` are what it has that not every
+    host has, and functions may need.
     """
 
     protocol: int
@@ -40,11 +41,12 @@ class Heartbeat(NamedTuple):
     most: int
     ceiling: int
     idle_timeout: float
+    resources: tuple[str, ...] = ()
 
     @property
     def size(self) -> PoolSize:
         """How many executors the host runs."""
-        return PoolSize(*self[3:])
+        return PoolSize(*self[3:7])
 
 
 class ExecutorDied(NamedTuple):

@@ -27,7 +27,7 @@ from cloudburst.core.hosts import HostMessage
 from cloudburst.core.options import Options
 from cloudburst.core.requests import Reply, Request
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Raised whenever a message changes; peers of another number are told so and refused."""
 
 Buffer: TypeAlias = bytes | memoryview
@@ -73,6 +73,8 @@ class RunContext(NamedTuple):
         ttl: seconds a stored result lives; 0 for ever.
         retried: whether the run is tried again if user code raises.
         parent: the run whose code has called it, or "".
+        alone: whether it is not to be put into one batch with others.
+        warms: whether code is only to be loaded, and not called.
     """
 
     plan: str
@@ -87,6 +89,8 @@ class RunContext(NamedTuple):
     ttl: float
     retried: bool
     parent: str = ""
+    alone: bool = False
+    warms: bool = False
 
 
 class Hello(NamedTuple):
@@ -111,7 +115,7 @@ class Call(NamedTuple):
 
     ``references`` are the KVS keys that stand for values among the arguments, ``patience`` the
     seconds that they may take to appear there. ``parent`` is the run whose code calls; "" for a
-    client.
+    client. If ``warm`` is not 0, code is only loaded, until so many executors have it.
     """
 
     run_id: str
@@ -125,6 +129,7 @@ class Call(NamedTuple):
     patience: float
     options: Options
     parent: str = ""
+    warm: int = 0
     frames: Frames = ()
 
 
@@ -303,7 +308,8 @@ class Blocked(NamedTuple):
 class ExecutorReady(NamedTuple):
     """An executor introduces itself, and does so again when the scheduler was restarted.
 
-    ``holds`` are the (run id, epoch) of which an earlier scheduler had given it a share.
+    ``holds`` are the (run id, epoch) of which an earlier scheduler had given it a share,
+    ``resources`` those of its host.
     """
 
     protocol: int
@@ -312,6 +318,7 @@ class ExecutorReady(NamedTuple):
     address: str
     pid: int
     holds: tuple[tuple[str, int], ...]
+    resources: tuple[str, ...] = ()
 
 
 class ExecutorUnknown(NamedTuple):

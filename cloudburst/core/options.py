@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
 
+from cloudburst.core.ids import check_name
 from cloudburst.errors import UsageError
 
 GIVEN_UP_AFTER = 3
@@ -19,6 +20,8 @@ LONGEST = 10.0**9
 """Seconds, which are thirty years: more cannot be told from a mistake, nor be stored."""
 
 MOST_RETRIES = 10**9
+
+LARGEST_BATCH = 10_000
 
 _UNSET = -1
 
@@ -107,6 +110,57 @@ def check_limit(name: str, value: int | None) -> int:
     if type(value) is not int or not 0 < value <= MOST_RETRIES:
         raise UsageError(f"{name} is a number of runs, 1 or more, not {value!r:.80}")
     return value
+
+
+class Batch(NamedTuple):
+    """How calls are put together to one; see `batch`.
+
+    Attributes:
+        size: how many at most; 0 for not at all.
+        wait: seconds to wait for more.
+    """
+
+    size: int = 0
+    wait: float = 0.0
+
+
+def batch(max_size: int = 64, max_wait_ms: float = 0.0) -> Batch:
+    """How the calls of a function are batched, for ``register(..., batching=)``.
+
+    Args:
+        max_size: how many calls one invocation takes at most.
+        max_wait_ms: milliseconds that one which could begin waits for more of them. By default
+            none: a batch is what has come while the one before it ran.
+
+    Raises:
+        UsageError: they are no such numbers.
+    """
+    if type(max_size) is not int or not 1 < max_size <= LARGEST_BATCH:
+        raise UsageError(f"max_size is a number of calls, 2 to {LARGEST_BATCH}, not {max_size!r}")
+    wait = check_seconds("max_wait_ms", max_wait_ms)
+    return Batch(max_size, max(0.0, wait) / 1000)
+
+
+def check_batching(value: bool | Batch) -> Batch:
+    """What was said of batching.
+
+    Raises:
+        UsageError: it is neither a truth value nor what `batch` returns.
+    """
+    if isinstance(value, Batch):
+        return value
+    if type(value) is not bool:
+        raise UsageError(f"batching is True, False or batch(max_size, max_wait_ms), not {value!r}")
+    return batch() if value else Batch()
+
+
+def check_resource(value: str | None) -> str:
+    """The name of a resource; "" stands for None.
+
+    Raises:
+        InvalidName: nothing can be called so.
+    """
+    return "" if value is None else check_name(value, "resource")
 
 
 def check_seconds(name: str, value: float | None) -> float:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import msgpack
 
-from cloudburst.core.dag import Dag
+from cloudburst.core.dag import Dag, Step
 from cloudburst.errors import ProtocolError
 
 
@@ -29,6 +29,10 @@ class FunctionInfo(NamedTuple):
     Attributes:
         max_concurrency: how many of its runs may go on at a time; 0 for any number.
         max_per_host: how many of them on one host.
+        batch_size: how many calls one invocation of its code takes at most; 0 if its code does
+            not take lists.
+        batch_wait: seconds that an invocation waits for more calls.
+        needs: the resource that its executor must have, or "".
     """
 
     name: str
@@ -36,6 +40,9 @@ class FunctionInfo(NamedTuple):
     is_class: bool
     max_concurrency: int = 0
     max_per_host: int = 0
+    batch_size: int = 0
+    batch_wait: float = 0.0
+    needs: str = ""
 
     @property
     def is_limited(self) -> bool:
@@ -44,12 +51,19 @@ class FunctionInfo(NamedTuple):
 
 
 class PlanStep(NamedTuple):
-    """One step: its name, and the function and code version it runs."""
+    """One step: its name, the function and code version it runs, and how it runs.
+
+    The rest is as in `FunctionInfo` and `cloudburst.core.dag.Step`.
+    """
 
     name: str
     function: str
     version: str
     is_class: bool
+    batch_size: int = 0
+    batch_wait: float = 0.0
+    needs: str = ""
+    invalid: bytes = b""
 
 
 class Edge(NamedTuple):
@@ -60,12 +74,16 @@ class Edge(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A linear stretch of steps (indices into ``Plan.steps``)."""
+    """A linear stretch of steps (indices into ``Plan.steps``).
+
+    Segments with the same ``group`` should run on the same executor; 0 is none.
+    """
 
     steps: tuple[int, ...]
     inputs: int
     parents: tuple[int, ...]
     outputs: tuple[Edge, ...]
+    group: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +96,9 @@ class Plan:
         segment_of: of each step, the segment it belongs to.
         depths: of each segment, the number of segments on the longest way to it.
         has_classes: whether instances of classes outlive a run of it.
+        has_first_of: whether it may end although some of its steps have not.
+        needs: the resources that its executors must have.
+        batch_size: the largest of its steps' batches; 0 if none is run in batches.
     """
 
     id: str
@@ -88,6 +109,14 @@ class Plan:
     segment_of: tuple[int, ...]
     depths: tuple[int, ...]
     has_classes: bool
+    has_first_of: bool
+    needs: frozenset[str]
+    batch_size: int
+
+    def head(self, segment: int) -> PlanStep:
+        """The first step of a segment; what a batch is made of, what fires it and what it needs
+        are matters of this step."""
+        return self.steps[self.segments[segment].steps[0]]
 
     @property
     def target(self) -> str:
@@ -102,15 +131,22 @@ class Plan:
 
 def compile_dag(dag: Dag, functions: Mapping[str, FunctionInfo]) -> Plan:
     """Compile a validated DAG against the functions as they are registered now."""
-    steps = tuple(_plan_step(name, functions[function]) for name, function in dag.steps)
+    steps = tuple(_plan_step(step, functions[step.function]) for step in dag.steps)
     index = {step.name: number for number, step in enumerate(steps)}
     edges = [(index[source], index[target]) for source, target in dag.edges]
-    return _build(dag.name, steps, _segments(len(steps), edges))
+    segments = _segments(steps, edges)
+    together = {index[s]: number for number, group in enumerate(dag.colocated, 1) for s in group}
+    grouped = tuple(
+        segment._replace(group=max(together.get(step, 0) for step in segment.steps))
+        for segment in segments
+    )
+    return _build(dag.name, steps, grouped)
 
 
 def compile_function(function: FunctionInfo) -> Plan:
     """The plan of a lone function: one step that bears the function's name."""
-    return _build("", (_plan_step(function.name, function),), (Segment((0,), 0, (), ()),))
+    step = _plan_step(Step(function.name, function.name), function)
+    return _build("", (step,), (Segment((0,), 0, (), ()),))
 
 
 def pack_plan(plan: Plan) -> bytes:
@@ -131,16 +167,25 @@ def unpack_plan(blob: bytes | memoryview) -> Plan:
             dag,
             tuple(PlanStep(*step) for step in steps),
             tuple(
-                Segment(members, inputs, parents, tuple(Edge(*edge) for edge in outputs))
-                for members, inputs, parents, outputs in segments
+                Segment(members, inputs, parents, tuple(Edge(*edge) for edge in outputs), group)
+                for members, inputs, parents, outputs, group in segments
             ),
         )
     except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
         raise ProtocolError(f"this is not a plan: {error!r}") from error
 
 
-def _plan_step(name: str, function: FunctionInfo) -> PlanStep:
-    return PlanStep(name, function.name, function.version, function.is_class)
+def _plan_step(step: Step, function: FunctionInfo) -> PlanStep:
+    return PlanStep(
+        step.name,
+        function.name,
+        function.version,
+        function.is_class,
+        function.batch_size,
+        function.batch_wait,
+        step.needs or function.needs,
+        step.invalid,
+    )
 
 
 def _build(dag: str, steps: tuple[PlanStep, ...], segments: tuple[Segment, ...]) -> Plan:
@@ -155,6 +200,9 @@ def _build(dag: str, steps: tuple[PlanStep, ...], segments: tuple[Segment, ...])
         segment_of=tuple(owner[number] for number in range(len(steps))),
         depths=_depths(segments),
         has_classes=bool(dag) and any(step.is_class for step in steps),
+        has_first_of=any(step.invalid for step in steps),
+        needs=frozenset(step.needs for step in steps if step.needs),
+        batch_size=max((step.batch_size for step in steps), default=0),
     )
 
 
@@ -165,7 +213,8 @@ def _depths(segments: Sequence[Segment]) -> tuple[int, ...]:
     return tuple(depths)
 
 
-def _segments(count: int, edges: list[tuple[int, int]]) -> tuple[Segment, ...]:
+def _segments(steps: Sequence[PlanStep], edges: list[tuple[int, int]]) -> tuple[Segment, ...]:
+    count = len(steps)
     parents: dict[int, list[int]] = defaultdict(list)
     children: dict[int, list[int]] = defaultdict(list)
     position = {}
@@ -175,7 +224,9 @@ def _segments(count: int, edges: list[tuple[int, int]]) -> tuple[Segment, ...]:
         children[source].append(target)
 
     def continues(step: int) -> bool:
-        return len(parents[step]) == 1 and len(children[parents[step][0]]) == 1
+        if len(parents[step]) != 1 or len(children[parents[step][0]]) != 1:
+            return False
+        return _runs_on(steps[parents[step][0]], steps[step])
 
     chains = []
     for head in _topological(count, parents, children):
@@ -199,6 +250,16 @@ def _segments(count: int, edges: list[tuple[int, int]]) -> tuple[Segment, ...]:
             ),
         )
         for chain in chains
+    )
+
+
+def _runs_on(before: PlanStep, after: PlanStep) -> bool:
+    """Whether one call of the code of two steps may follow the other on the same executor.
+
+    Batches are made of several runs, so their steps begin and end by themselves.
+    """
+    return not (
+        before.batch_size or after.batch_size or after.invalid or before.needs != after.needs
     )
 
 

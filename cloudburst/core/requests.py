@@ -8,23 +8,22 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from cloudburst.core.dag import Dag, Step
 from cloudburst.core.options import Options
-from cloudburst.core.plan import FunctionInfo
+
+Function: TypeAlias = tuple[str, str, bool, int, int, int, float, str]
+"""`FunctionInfo` as it travels in messages."""
+
+Steps: TypeAlias = tuple[tuple[str, str, str, bytes], ...]
+"""`cloudburst.core.dag.Step` as they travel in messages."""
 
 
 class RegisterFunction(NamedTuple):
-    """Put a function's code, already in the KVS under its version, under a name.
-
-    The limits are those of `FunctionInfo`.
-    """
+    """Put a function's code, already in the KVS under its version, under a name."""
 
     request: int
-    name: str
-    version: str
-    is_class: bool
+    function: Function
     options: Options
-    max_concurrency: int = 0
-    max_per_host: int = 0
 
 
 class GetFunction(NamedTuple):
@@ -47,10 +46,18 @@ class RegisterDag(NamedTuple):
 
     request: int
     name: str
-    steps: tuple[tuple[str, str], ...]
+    steps: Steps
     edges: tuple[tuple[str, str], ...]
+    colocated: tuple[tuple[str, ...], ...]
+    replicas: int
     options: Options
     only_check: bool
+
+    @property
+    def dag(self) -> Dag:
+        """The DAG as the core knows it."""
+        steps = tuple(Step(*step) for step in self.steps)
+        return Dag(self.name, steps, self.edges, self.colocated, self.replicas)
 
 
 class GetDag(NamedTuple):
@@ -97,13 +104,10 @@ class FunctionFound(NamedTuple):
     version: str
     is_class: bool
 
-    @property
-    def info(self) -> FunctionInfo:
-        """The function as the core knows it."""
-        return FunctionInfo(self.name, self.version, self.is_class)
-
 
 class DagFound(NamedTuple):
+    """A DAG: its steps and their functions, and its edges."""
+
     request: int
     name: str
     steps: tuple[tuple[str, str], ...]

@@ -20,6 +20,7 @@ from cloudburst.core.messages import (
     Trigger,
     Yield,
 )
+from cloudburst.core.options import Batch
 from cloudburst.core.plan import Plan
 
 
@@ -53,6 +54,8 @@ class Route:
         needs_start: the segments among them that wait for a `Start`.
         keep_local: the segments whose value has one reader, on this executor: it is handed over
             in memory, without pickling.
+        first_of: the segments that are fired by the first of their inputs that counts.
+        batches: of the segments that are run in batches, how these are made.
     """
 
     context: RunContext
@@ -61,6 +64,8 @@ class Route:
     missing: dict[int, int]
     needs_start: tuple[int, ...]
     keep_local: frozenset[int]
+    first_of: frozenset[int]
+    batches: dict[int, Batch]
 
     def is_here(self, segment: int) -> bool:
         """Whether a segment runs on this executor."""
@@ -68,7 +73,10 @@ class Route:
 
 
 class Work(NamedTuple):
-    """A segment whose inputs are all in."""
+    """A segment whose inputs are all in.
+
+    Of one that is fired by the first that counts, one is in, and ``others`` may still come.
+    """
 
     run_id: str
     epoch: int
@@ -76,6 +84,12 @@ class Work(NamedTuple):
     segment: int
     arguments: Sequence[Argument]
     inputs: Sequence[Input]
+    others: int = 0
+
+    @property
+    def batch(self) -> Batch | None:
+        """How it is put together with others; None if it runs by itself."""
+        return self.route.batches.get(self.segment)
 
 
 class PlanLoaded(NamedTuple):
@@ -95,7 +109,8 @@ class Done(NamedTuple):
     """A segment ran. ``failed``: the value is a failure, and ``reason`` says it in a line.
 
     ``abandoned``: its calls were cancelled, because the run goes on, or has ended, without it; so
-    its value means nothing, whatever the code has made of that.
+    its value means nothing, whatever the code has made of that. ``void``: it was not run, because
+    what came for it does not count.
     """
 
     work: Work
@@ -104,6 +119,7 @@ class Done(NamedTuple):
     seconds: float
     reason: str = ""
     abandoned: bool = False
+    void: bool = False
 
 
 class Undelivered(NamedTuple):

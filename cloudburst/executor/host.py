@@ -11,7 +11,7 @@ from collections import deque
 from pathlib import Path
 from typing import assert_never
 
-from cloudburst.config import HostConfig
+from cloudburst.config import HostConfig, resources_in
 from cloudburst.core.hosts import (
     NOBODY,
     Drained,
@@ -79,6 +79,7 @@ class Host:
     def __init__(self, config: HostConfig, context: Context, life: Life) -> None:
         self.name = new_id()[:8]
         self._config = config
+        self._resources = resources_in(config.resources)
         self._life = life
         self._pool = Pool(self.name, config.min_executors, config.ceiling, config.drain_timeout)
         self._board = Board.create(config.ceiling)
@@ -144,7 +145,9 @@ class Host:
                     self._config.ceiling,
                     self._config.idle_timeout,
                 )
-                self._dealer.send(encode(Heartbeat(PROTOCOL, self.name, names, *size)))
+                self._dealer.send(
+                    encode(Heartbeat(PROTOCOL, self.name, names, *size, self._resources))
+                )
                 if self._said_ready:
                     self._renewal.renew()
             case ReportDeath():

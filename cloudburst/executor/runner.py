@@ -4,46 +4,47 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from types import GeneratorType
-from typing import Any
+from typing import Any, NamedTuple
 
-from cloudburst.core.messages import Buffer, Frames
 from cloudburst.core.plan import PlanStep
-from cloudburst.errors import CloudburstError, KeyNotFound, SerializationError
+from cloudburst.errors import (
+    CloudburstError,
+    InvocationCancelledError,
+    InvocationTimedOutError,
+    SerializationError,
+)
+from cloudburst.executor.batching import Call, alike, apart, together
 from cloudburst.executor.doorbell import Doorbell
-from cloudburst.executor.events import Argument, Done, Input, Local, Work
+from cloudburst.executor.events import Done, Input, Local, Work
 from cloudburst.executor.functions import Called, Functions, NotLoaded, arity_problem
+from cloudburst.executor.inputs import DoesNotCount, Inputs, StepFailed
 from cloudburst.executor.library import UserLibrary
 from cloudburst.executor.nested import NestedCalls
 from cloudburst.executor.post import PostOffice
-from cloudburst.kvs import keys
-from cloudburst.kvs.base import Get, KeyValueStore
+from cloudburst.kvs.base import KeyValueStore
 from cloudburst.serialization import (
-    CloudburstReference,
     describe,
-    failure_in,
-    has_references,
     pack,
     pack_cluster_failure,
     pack_failure,
-    references_in,
-    resolve,
-    split,
     unpack,
 )
 
-_LONGEST_PAUSE = 0.1
 _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None))
 _HERE = Path(__file__).parent
 
 
-class _StepFailed(Exception):
-    """A step cannot run or raised; ``frames`` is the failure to deliver."""
+class _Outcome(NamedTuple):
+    """What a segment came to, as in `Done`."""
 
-    def __init__(self, frames: Frames, reason: str) -> None:
-        super().__init__(reason)
-        self.frames = frames
+    value: Input
+    failed: bool = False
+    reason: str = ""
+    void: bool = False
 
 
 class Runner:
@@ -72,61 +73,150 @@ class Runner:
         self._name = name
         self._address = address
         self._store = store
+        self._inputs = Inputs(store)
         self._post = post
         self._nested = nested
         self._functions = functions
         self._doorbell = doorbell
         self._pid = os.getpid()
 
-    def run(self, work: Work) -> Done:
-        """Run a segment. Whatever the user's code raises becomes a failed `Done`.
+    def run(self, works: Sequence[Work]) -> list[Done]:
+        """Run a segment, or a batch of the same segment of several runs.
 
-        If the code is interrupted, nobody wants its value any more, nor its failure.
+        Whatever the user's code raises becomes a failed `Done`. If the code is interrupted,
+        nobody wants its values any more, nor its failure.
         """
         begin = time.perf_counter()
         self._nested.abandoned = False
-        failed, reason = True, ""
         try:
             try:
                 self._doorbell.open()
-                value = self._segment(work)
+                if works[0].route.plan.head(works[0].segment).batch_size:
+                    outcomes = self._batch(works)
+                else:
+                    outcomes = [self._outcome(self._segment, works[0])]
             finally:
                 self._doorbell.shut()
-            failed = False
-        except _StepFailed as error:
-            value, reason = error.frames, str(error)
-        except CloudburstError as error:  # what the segment needs cannot be had
-            value, reason = pack_cluster_failure(error), str(error)
-        except BaseException as error:  # noqa: BLE001  unpickling runs a value's own methods
-            reason = f"unpickling a value raised {describe(error):.200}"
-            value = pack_cluster_failure(SerializationError(reason))
+        except BaseException as error:  # noqa: BLE001  it was interrupted, or is out of memory
+            outcomes = [_failure(error)] * len(works)
         self._doorbell.shut()  # the interruption may have come instead of it
-        seconds = time.perf_counter() - begin
-        return Done(work, value, failed, seconds, reason, self._nested.abandoned)
+        seconds = (time.perf_counter() - begin) / len(works)
+        abandoned = self._nested.abandoned
+        return [
+            Done(
+                work,
+                outcome.value,
+                outcome.failed,
+                seconds,
+                outcome.reason,
+                abandoned,
+                outcome.void,
+            )
+            for work, outcome in zip(works, outcomes, strict=True)
+        ]
+
+    def _outcome(self, make: Callable[[Work], Input], work: Work) -> _Outcome:
+        """What becomes of a work when its value is made so."""
+        try:
+            return _Outcome(make(work))
+        except DoesNotCount:
+            return _Outcome((), void=True)
+        except (InvocationCancelledError, InvocationTimedOutError):
+            raise  # nothing else of it is to run, either
+        except BaseException as error:  # noqa: BLE001  unpickling runs a value's own methods
+            return _failure(error)
 
     def _segment(self, work: Work) -> Input:
         plan = work.route.plan
-        library = UserLibrary(
-            self._store, self._post, self._nested, work.run_id, work.epoch, self._address
-        )
-        values = [self._input(value) for value in work.inputs]
+        library = self._library(work)
+        values = self._inputs.upstream(work)
+        if work.route.context.warms:
+            return self._warmed(work, library, values)
         for number in plan.segments[work.segment].steps:
             step = plan.steps[number]
             keywords: dict[str, Any] = {}
             if work.arguments:
-                values, keywords = self._with_own_arguments(work, number, values)
+                values, keywords = self._inputs.with_own_arguments(work, number, values)
             library.step = step.name
             values = [self._call(plan.dag, step, library, values, keywords)]
             if self._nested.abandoned:
-                raise _StepFailed((), "the run goes on without this attempt")
+                raise StepFailed((), "the run goes on without this attempt")
             if type(values[0]) is GeneratorType:
                 raise self._failed(work.run_id, step, _no_generators(step))
             if step.is_class and plan.dag and not isinstance(values[0], _IMMUTABLE):
                 values = [self._severed(work, step, values[0])]
-        if work.segment in work.route.keep_local:
-            return Local(values[0])
+        return self._leaving(work, step, values[0])
+
+    def _batch(self, works: Sequence[Work]) -> list[_Outcome]:
+        """Run the one step of a segment for several runs, in as few calls as their shapes allow."""
+        outcomes: dict[int, _Outcome] = {}
+        calls: list[Call] = []
+        for work in works:
+            outcome = self._outcome(lambda work: Local(self._gathered(work)), work)
+            if isinstance(outcome.value, Local):
+                calls.append(outcome.value.value)
+            else:
+                outcomes[id(work)] = outcome
+        for group in alike(calls):
+            for call, outcome in zip(group, self._outcomes_of(group), strict=True):
+                outcomes[id(call.work)] = outcome
+        return [outcomes[id(work)] for work in works]
+
+    def _gathered(self, work: Work) -> Call:
+        (number,) = work.route.plan.segments[work.segment].steps
+        values = self._inputs.upstream(work)
+        return Call(work, *self._inputs.with_own_arguments(work, number, values))
+
+    def _outcomes_of(self, calls: Sequence[Call]) -> list[_Outcome]:
+        work = calls[0].work
+        plan, library = work.route.plan, self._library(work)
+        step = plan.head(work.segment)
+        library.step = step.name
+        if work.route.context.warms:
+            make = partial(self._warmed, library=library, values=calls[0].values)
+            return [self._outcome(make, work)]
+        values, keywords = together(calls)
         try:
-            frames = pack(values[0], "the result of the function").frames
+            value = self._call(plan.dag, step, library, values, keywords)
+            found = apart(value, len(calls), step)
+        except StepFailed as error:
+            return [_failure(error)] * len(calls)
+        except (TypeError, ValueError) as error:
+            return [_failure(self._failed(work.run_id, step, error))] * len(calls)
+        return [
+            self._outcome(partial(self._item, step=step, value=value), call.work)
+            for call, value in zip(calls, found, strict=True)
+        ]
+
+    def _item(self, work: Work, step: PlanStep, value: Any) -> Input:
+        """The value of one call of a batch."""
+        if isinstance(value, BaseException):
+            raise self._failed(work.run_id, step, value)
+        if step.is_class and work.route.plan.dag and not isinstance(value, _IMMUTABLE):
+            value = self._severed(work, step, value)
+        return self._leaving(work, step, value)
+
+    def _warmed(self, work: Work, library: UserLibrary, values: Iterable[Any]) -> Input:
+        """Load code, without calling it. The value is the names of the executors that did so."""
+        plan = work.route.plan
+        for number in plan.segments[work.segment].steps:
+            step = plan.steps[number]
+            library.step = step.name
+            self._call(plan.dag, step, library, None, {})
+        names = sorted({self._name, *(name for names in values for name in names)})
+        return self._leaving(work, step, names)
+
+    def _library(self, work: Work) -> UserLibrary:
+        return UserLibrary(
+            self._store, self._post, self._nested, work.run_id, work.epoch, self._address
+        )
+
+    def _leaving(self, work: Work, step: PlanStep, value: Any) -> Input:
+        """A value on its way out of its segment."""
+        if work.segment in work.route.keep_local:
+            return Local(value)
+        try:
+            frames = pack(value, "the result of the function").frames
         except BaseException as error:  # noqa: BLE001  pickling runs the value's own methods
             raise self._failed(work.run_id, step, error) from None
         # A snapshot: an instance may keep its arrays and change them before these frames have
@@ -145,21 +235,24 @@ class Runner:
         dag: str,
         step: PlanStep,
         library: UserLibrary,
-        arguments: list[Any],
+        arguments: list[Any] | None,
         keywords: dict[str, Any],
     ) -> Any:
+        """Call a step's code; without arguments (None) only load it."""
         called: Called | None = None
         try:
             self._post.open(library)
             called = self._functions.callable_for(dag, step, library)
+            if arguments is None:
+                return None
             value = called(library, *arguments, **keywords)
             self._post.flush()
             self._nested.finish()
         except NotLoaded as missing:
-            raise _StepFailed(pack_cluster_failure(missing.error), str(missing.error)) from None
+            raise StepFailed(pack_cluster_failure(missing.error), str(missing.error)) from None
         except BaseException as error:  # noqa: BLE001  whatever user code raises is a failure
             if called is not None and isinstance(error, TypeError):
-                error = _explained(error, step, called, len(arguments), keywords)
+                error = _explained(error, step, called, len(arguments or ()), keywords)
             raise self._failed(library.run_id, step, error) from None
         else:
             return value
@@ -170,66 +263,20 @@ class Runner:
             self._post.close()
             self._nested.forget()
 
-    def _failed(self, run_id: str, step: PlanStep, error: BaseException) -> _StepFailed:
+    def _failed(self, run_id: str, step: PlanStep, error: BaseException) -> StepFailed:
         frames = pack_failure(error, step=step.name, run_id=run_id, executor=self._name)
-        return _StepFailed(frames, f"step {step.name!r} raised {describe(error):.200}")
+        return StepFailed(frames, f"step {step.name!r} raised {describe(error):.200}")
 
-    def _input(self, value: Input) -> Any:
-        if isinstance(value, Local):
-            return value.value
-        return unpack(value)
 
-    def _with_own_arguments(
-        self, work: Work, number: int, upstream: list[Any]
-    ) -> tuple[list[Any], dict[str, Any]]:
-        positional: list[Any] = []
-        keywords: dict[str, Any] = {}
-        for argument in work.arguments:
-            if argument.step != number:
-                continue
-            value = self._argument(work, argument)
-            if argument.keyword:
-                keywords[argument.keyword] = value
-            else:
-                positional.append(value)
-        return positional + upstream, keywords
-
-    def _argument(self, work: Work, argument: Argument) -> Any:
-        value = unpack(argument.frames)
-        if not has_references(argument.frames):
-            return value
-        found = self._fetch(references_in(value), work.route.context.patience)
-        return resolve(value, found.__getitem__)
-
-    def _fetch(
-        self, references: list[CloudburstReference], timeout: float
-    ) -> dict[CloudburstReference, Any]:
-        """Read what references stand for, waiting for keys that are not there yet."""
-        deadline = time.monotonic() + timeout
-        pause = 0.001
-        found: dict[CloudburstReference, Any] = {}
-        while True:
-            missing = [reference for reference in references if reference not in found]
-            blobs = self._store.execute([Get(keys.object_key(r.key)) for r in missing])
-            for reference, blob in zip(missing, blobs, strict=True):
-                if blob is not None:
-                    found[reference] = self._referenced(reference, blob)
-            if len(found) == len(references):
-                return found
-            if time.monotonic() >= deadline:
-                names = ", ".join(repr(r.key) for r in references if r not in found)
-                raise KeyNotFound(f"nothing was stored under {names} within {timeout:g} seconds")
-            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
-            pause = min(pause * 2, _LONGEST_PAUSE)
-
-    def _referenced(self, reference: CloudburstReference, blob: Buffer) -> Any:
-        if not reference.deserialize:
-            return bytes(blob)
-        frames = split(blob)
-        value = unpack(frames)
-        if failure_in(value) is not None:
-            raise _StepFailed(frames, f"the run {reference.key!r} that it refers to failed")
-        return value
+def _failure(error: BaseException) -> _Outcome:
+    """What a segment comes to that raised, or could not get what it needs."""
+    match error:
+        case StepFailed():
+            return _Outcome(error.frames, failed=True, reason=str(error))
+        case CloudburstError():
+            return _Outcome(pack_cluster_failure(error), failed=True, reason=str(error))
+    reason = f"unpickling a value raised {describe(error):.200}"
+    return _Outcome(pack_cluster_failure(SerializationError(reason)), failed=True, reason=reason)
 
 
 def _no_generators(step: PlanStep) -> SerializationError:

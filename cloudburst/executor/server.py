@@ -9,11 +9,11 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from types import FrameType
 
-from cloudburst.config import ExecutorConfig
+from cloudburst.config import ExecutorConfig, resources_in
 from cloudburst.core.messages import (
     PROTOCOL,
     Accepted,
@@ -28,7 +28,6 @@ from cloudburst.core.messages import (
     Message,
     Probe,
     Rejected,
-    Relay,
     Result,
     RunStatus,
     Standing,
@@ -40,6 +39,7 @@ from cloudburst.core.wire import decode, encode
 from cloudburst.errors import ProtocolError
 from cloudburst.executor.board import writer_of
 from cloudburst.executor.commits import commit
+from cloudburst.executor.delivery import Delivery
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.events import (
     Command,
@@ -69,10 +69,6 @@ from cloudburst.transport import Context, Peers, Poller
 
 ASK_EVERY = 10.0
 """Seconds between two looks for shares of runs that wait for something since the last one."""
-
-BACKLOG = 32 << 20
-"""Bytes that may wait here for a client that does not read them, before it is to read the stored
-results from the KVS."""
 
 _log = logging.getLogger(__name__)
 
@@ -113,6 +109,7 @@ class ExecutorServer:
         self.idle: set[tuple[str, int]] = set()
         self.ask_at = 0.0
         self.reports = Reports(self._to_scheduler)
+        self.delivery = Delivery(self.peers, self._to_scheduler, self.reports)
         self.postponed: deque[Frames] = deque()
         self.seconds: dict[tuple[str, int], float] = {}
         self.interruptible = False
@@ -129,10 +126,10 @@ class ExecutorServer:
             self.interruptible = False
             self._take_in()
             self._ask_after_idle()
-            if not self.state.ready:
+            if not self._has_work():
                 self._commit(self.store)  # a run whose plan is lost has ended without any work
                 self.reports.flush()
-            while self.state.ready and not self.leaving:
+            while self._has_work() and not self.leaving:
                 self._turn()
                 self.poller.wait(0.0)
                 self._take_in()
@@ -142,8 +139,14 @@ class ExecutorServer:
         seconds = self.functions.drop_idle()
         if not self.state.shares:
             return seconds
-        asking = max(0.0, self.ask_at - time.monotonic())
+        due_at = self.state.ready.due_at()
+        next_at = self.ask_at if due_at is None else min(self.ask_at, due_at)
+        asking = max(0.0, next_at - time.monotonic())
         return asking if seconds is None else min(seconds, asking)
+
+    def _has_work(self) -> bool:
+        due_at = self.state.ready.due_at()
+        return due_at is not None and (not due_at or time.monotonic() >= due_at)
 
     def _ask_after_idle(self) -> None:
         """Tell the scheduler of shares for which nothing comes: perhaps it knows better."""
@@ -264,21 +267,27 @@ class ExecutorServer:
     def _turn(self) -> None:
         """Run what is ready, at most until results that are done have waited long enough."""
         end = time.perf_counter() + SHORT
-        while time.perf_counter() < end and (work := self.state.next_work()) is not None:
-            if (self.finished or self.reports) and not self._is_short(work):
+        while time.perf_counter() < end and (works := self.state.next_work(time.monotonic())):
+            work = works[0]
+            if (self.finished or self.reports) and not self._is_short(works):
                 self._commit(self.store)
                 self.reports.flush()
-            self.says_running(work.run_id)
-            done = self.runner.run(work)
-            self.seconds[work.route.plan.id, work.segment] = done.seconds
-            self._feed(done)
+            # Of a batch nobody can say whose fault it is if the process dies.
+            self.says_running(work.run_id if len(works) == 1 else "")
+            dones = self.runner.run(works)
+            self.seconds[work.route.plan.id, work.segment] = dones[0].seconds
+            for done in dones:
+                self._feed(done)
         self.says_running("")
         self._commit(self.store)
 
-    def _is_short(self, work: Work) -> bool:
-        if any(has_references(argument.frames) for argument in work.arguments):
-            return False  # it may wait for the results that are to be stored
-        return self.seconds.get((work.route.plan.id, work.segment), SHORT) < SHORT
+    def _is_short(self, works: Sequence[Work]) -> bool:
+        for work in works:
+            if any(has_references(argument.frames) for argument in work.arguments):
+                return False  # it may wait for the results that are to be stored
+        work = works[0]
+        each = self.seconds.get((work.route.plan.id, work.segment), SHORT)
+        return each * len(works) < SHORT
 
     def _feed(self, event: Event) -> None:
         if isinstance(event, Probe) and self._is_uncommitted(event.run_id):
@@ -295,7 +304,7 @@ class ExecutorServer:
             case Deliver():
                 self.finished.append(command)
             case SendTrigger(address=address, trigger=trigger):
-                if not self._sent(address, encode(trigger)):
+                if not self.delivery.send(address, encode(trigger)):
                     reason = f"executor {address} could not be reached"
                     self._feed(Undelivered(trigger.run_id, trigger.epoch, reason))
             case Report(message=Finished() as finished):
@@ -304,6 +313,7 @@ class ExecutorServer:
                 self.reports.add(message)
                 self.reports.flush()
             case Interrupt(run_id=run_id, state=state):
+                self.says_running(run_id)  # of a batch the last, which may have to be killed
                 self.doorbell.ring(run_id, state)
             case FetchPlan(plan_id=plan_id):
                 self._feed(fetch_plan(plan_id, self.store))
@@ -313,35 +323,18 @@ class ExecutorServer:
         finished, self.finished = self.finished, []
         for outcome in commit(finished, store, self.config.name):
             if isinstance(outcome, Deliver):
-                self._tell(outcome)
+                self.delivery.tell(outcome)
             else:
                 self._feed(outcome)
-
-    def _tell(self, item: Deliver) -> None:
-        context, (run_id, epoch, state, _) = item.context, item.finished
-        if context.store and self.peers.backlog(context.reply_to) > BACKLOG:
-            # The client is told where to look, instead of its results piling up here.
-            self._sent(context.reply_to, encode(RunStatus(run_id, state)))
-            self.reports.finished(item.finished)
-            return
-        result = Result(run_id, epoch, item.failed, item.frames)
-        if not (context.reply_to and self._sent(context.reply_to, encode(result))):
-            relay = Relay(context.client, run_id, epoch, item.failed, item.frames)
-            self.scheduler.send(encode(relay))
-        self.reports.finished(item.finished)
-
-    def _sent(self, address: str, frames: Frames) -> bool:
-        try:
-            return self.peers.send(address, frames)
-        except OSError:  # whoever said so, this is not an address
-            return False
 
     def _to_scheduler(self, message: Message) -> None:
         self.scheduler.send(encode(message))
 
     def _introduce(self) -> None:
         name, host, address = self.config.name, self.config.host, self.inbox.address
-        ready = ExecutorReady(PROTOCOL, name, host, address, os.getpid(), self.state.holds())
+        resources = resources_in(self.config.resources)
+        about = (PROTOCOL, name, host, address, os.getpid())
+        ready = ExecutorReady(*about, self.state.holds(), resources)
         self.scheduler.send(encode(ready))
 
     def close(self) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
+
 from cloudburst.core.messages import Finished, Frames, RunContext, RunState, Start, Trigger
+from cloudburst.core.options import Batch
 from cloudburst.core.plan import Edge, Plan
 from cloudburst.errors import ProtocolError
 from cloudburst.executor.events import Argument, Input, Local, Route, SendTrigger, Work
@@ -15,12 +19,14 @@ class Share:
         missing: of each segment that waits here, how many inputs it waits for.
         inputs: what has come for each of them, by position.
         arguments: the steps' own arguments, by segment.
+        candidates: of segments that are fired by the first input that counts, what has come.
         left: how many segments have not run.
         times: (segment, seconds) of those that have.
     """
 
     __slots__ = (
-        "arguments", "epoch", "inputs", "left", "missing", "route", "run_id", "started", "times",
+        "arguments", "candidates", "epoch", "inputs", "left", "missing", "route", "run_id",
+        "started", "times",
     )  # fmt: skip
 
     def __init__(self, run_id: str, epoch: int, route: Route) -> None:
@@ -30,6 +36,7 @@ class Share:
         self.missing = route.missing.copy()
         self.inputs: dict[int, dict[int, Input]] = {}
         self.arguments: dict[int, list[Argument]] = {}
+        self.candidates: dict[int, _Candidates] = {}
         self.left = len(route.missing)
         self.started = False
         self.times: list[tuple[int, float]] = []
@@ -62,12 +69,13 @@ class Share:
         Raises:
             ProtocolError: it does not fit the plan; nothing has changed.
         """
+        if segment in self.route.first_of:
+            return self._take_candidate(segment, position, value)
         if segment not in self.missing:
             if self.route.is_here(segment):
                 return []  # a duplicate for a segment that has run
             raise ProtocolError(f"segment {segment} of run {self.run_id} is not placed here")
-        if not 0 <= position < self.route.plan.segments[segment].inputs:
-            raise ProtocolError(f"segment {segment} of run {self.run_id} has no input {position}")
+        self._check_position(segment, position)
         inputs = self.inputs.setdefault(segment, {})
         if position in inputs:
             return []
@@ -75,11 +83,56 @@ class Share:
         work = self._one_less(segment)
         return [] if work is None else [work]
 
+    def may_fail(self, outputs: Sequence[Edge]) -> bool:
+        """Whether a failure is no more, where it goes, than a result that does not count."""
+        plan = self.route.plan
+        return bool(outputs and plan.has_first_of) and all(
+            plan.head(edge.segment).invalid for edge in outputs
+        )
+
+    def take_next(self, segment: int) -> list[Work]:
+        """What had come for a segment does not count. Returns what may run now."""
+        self.missing[segment] = 1
+        return self._try_candidate(segment)
+
+    def _take_candidate(self, segment: int, position: int, value: Input) -> list[Work]:
+        self._check_position(segment, position)
+        candidates = self.candidates.setdefault(segment, _Candidates())
+        if position in candidates.seen:
+            return []
+        candidates.seen.add(position)
+        candidates.waiting.append(value)
+        return self._try_candidate(segment)
+
+    def _try_candidate(self, segment: int) -> list[Work]:
+        """One at a time, once all else is there that it waits for."""
+        candidates = self.candidates.get(segment)
+        if candidates is None or not candidates.waiting or self.missing.get(segment) != 1:
+            return []
+        del self.missing[segment]
+        candidates.tried += 1
+        return [
+            Work(
+                self.run_id,
+                self.epoch,
+                self.route,
+                segment,
+                self.arguments.get(segment, ()),
+                [candidates.waiting.popleft()],
+                self.route.plan.segments[segment].inputs - candidates.tried,
+            )
+        ]
+
+    def _check_position(self, segment: int, position: int) -> None:
+        if not 0 <= position < self.route.plan.segments[segment].inputs:
+            raise ProtocolError(f"segment {segment} of run {self.run_id} has no input {position}")
+
     def _one_less(self, number: int) -> Work | None:
         missing = self.missing[number] - 1
         if missing:
             self.missing[number] = missing
-            return None
+            tried = self._try_candidate(number) if number in self.route.first_of else ()
+            return tried[0] if tried else None
         del self.missing[number]
         inputs = self.inputs.pop(number, None)
         return Work(
@@ -90,6 +143,23 @@ class Share:
             self.arguments.pop(number, ()),
             [inputs[position] for position in range(len(inputs))] if inputs else (),
         )
+
+
+class _Candidates:
+    """What has come for a segment that is fired by the first input that counts.
+
+    Attributes:
+        seen: the positions that have come.
+        waiting: what has come and was not tried, in order.
+        tried: how many were.
+    """
+
+    __slots__ = ("seen", "tried", "waiting")
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        self.waiting: deque[Input] = deque()
+        self.tried = 0
 
 
 def make_route(context: RunContext, packed: bytes, plan: Plan, address: str) -> Route:
@@ -111,18 +181,30 @@ def make_route(context: RunContext, packed: bytes, plan: Plan, address: str) -> 
     given = {plan.segment_of[step] for step in context.given}
     needs_start = [n for n in sorted(here) if not plan.segments[n].parents or n in given]
     outputs = {number: plan.segments[number].outputs for number in here}
+    first_of = frozenset(n for n in here if plan.has_first_of and plan.head(n).invalid)
+    apart = context.alone or context.warms
     return Route(
         context=context,
         packed=packed,
         plan=plan,
-        missing={n: plan.segments[n].inputs + (n in needs_start) for n in sorted(here)},
+        missing={
+            n: (1 if n in first_of else plan.segments[n].inputs) + (n in needs_start)
+            for n in sorted(here)
+        },
         needs_start=tuple(needs_start),
         keep_local=frozenset(
             number
             for number, edges in outputs.items()
             if len(edges) == 1 and edges[0].segment in here
         ),
+        first_of=first_of,
+        batches={} if apart else {n: batch for n in here if (batch := _batch_of(plan, n)).size},
     )
+
+
+def _batch_of(plan: Plan, segment: int) -> Batch:
+    head = plan.head(segment)
+    return Batch(head.batch_size, head.batch_wait)
 
 
 def trigger_of(share: Share, edge: Edge, value: Input) -> SendTrigger:

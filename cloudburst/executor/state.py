@@ -7,7 +7,6 @@ changes the state; `next_work` takes out what may run now.
 from __future__ import annotations
 
 import logging
-from collections import deque
 
 from cloudburst.core.messages import (
     Blocked,
@@ -44,6 +43,7 @@ from cloudburst.executor.events import (
     Waits,
     Work,
 )
+from cloudburst.executor.ready import Ready
 from cloudburst.executor.share import Share, finished_of, make_route, packed, trigger_of
 
 ROUTES = 1000
@@ -63,8 +63,10 @@ class ExecutorState:
 
     Attributes:
         ended: what was said of the shares that ended here, in case nobody heard it.
-        running: the segment that was taken out and is not `Done`.
-        stopped: what stopped its run meanwhile.
+        ready: what may run now.
+        running: what was taken out and is not `Done`, nor stopped while others of its batch were
+            not.
+        stopped: what stopped the last of it meanwhile.
         blocked: whether it waits for what others do; None if it has not yet.
     """
 
@@ -73,9 +75,9 @@ class ExecutorState:
         self.plans: dict[str, Plan] = {}
         self.routes: dict[bytes, Route] = {}
         self.shares: dict[str, Share] = {}
-        self.ready: deque[Work] = deque()
+        self.ready = Ready()
         self.ended: dict[str, Finished | HandBack | Yield] = {}
-        self.running: Work | None = None
+        self.running: tuple[Work, ...] = ()
         self.stopped: Stop | None = None
         self.blocked: bool | None = None
         self.early: dict[str, list[Start | Trigger]] = {}
@@ -111,15 +113,18 @@ class ExecutorState:
             case PlanMissing(plan_id=plan_id, failure=failure):
                 return self._give_up(self.early.pop(plan_id, []), failure)
 
-    def next_work(self) -> Work | None:
-        """Take out the next segment that may run, or None."""
-        while self.ready:
-            work = self.ready.popleft()
-            share = self.shares.get(work.run_id)
-            if share is not None and share.epoch == work.epoch:
-                self.running = work
-                return work
-        return None
+    def next_work(self, now: float = 0.0) -> tuple[Work, ...]:
+        """Take out what may run next: a segment, or the same one of several runs.
+
+        Args:
+            now: monotonic seconds; for how long batches have waited.
+        """
+        self.running = self.ready.take(now, self._is_wanted)
+        return self.running
+
+    def _is_wanted(self, work: Work) -> bool:
+        share = self.shares.get(work.run_id)
+        return share is not None and share.epoch == work.epoch
 
     def _message(self, message: Start | Trigger) -> list[Command]:
         run_id, epoch = message.run_id, message.epoch
@@ -132,9 +137,9 @@ class ExecutorState:
                 return self._await_plan(message)
             share = Share(run_id, epoch, route)
         if isinstance(message, Start):
-            self.ready += share.take_start(message)
+            self.ready.add(share.take_start(message))
         else:
-            self.ready += share.take_input(message.segment, message.position, message.frames)
+            self.ready.add(share.take_input(message.segment, message.position, message.frames))
         self.shares[run_id] = share  # only now: a message that does not fit leaves no share
         return []
 
@@ -189,8 +194,7 @@ class ExecutorState:
 
     def _done(self, done: Done) -> list[Command]:
         work = done.work
-        self.running, stopped, self.stopped = None, self.stopped, None
-        self.blocked = None
+        stopped = self._taken_off(work)
         share = self.shares.get(work.run_id)
         if share is None or share.epoch != work.epoch:
             if stopped is None:
@@ -201,17 +205,20 @@ class ExecutorState:
             return [Report(finished)]
         if done.abandoned:
             return [self._correct(Finished(work.run_id, work.epoch, RunState.RUNNING, ()))]
+        if done.void:
+            self.ready.add(share.take_next(work.segment))
+            return []
         share.left -= 1
         share.times.append((work.segment, done.seconds))
-        if done.failed:
-            return self._failed(share, done)
         outputs = share.route.plan.segments[work.segment].outputs
+        if done.failed and not share.may_fail(outputs):
+            return self._failed(share, done)
         if not outputs:
             return [self._deliver(share, RunState.SUCCEEDED, done.value)]
         commands: list[Command] = []
         for edge in outputs:
             if share.route.is_here(edge.segment):
-                self.ready += share.take_input(edge.segment, edge.position, done.value)
+                self.ready.add(share.take_input(edge.segment, edge.position, done.value))
             else:
                 commands.append(trigger_of(share, edge, done.value))
         if share.left == 0:
@@ -219,6 +226,20 @@ class ExecutorState:
             self._end(finished)
             commands.append(Report(finished))
         return commands
+
+    def _taken_off(self, work: Work) -> Stop | None:
+        """It does not run any more. Returns what stopped it."""
+        if len(self.running) > 1:
+            self.running = tuple([other for other in self.running if other is not work])
+        elif self.running and self.running[0] is work:
+            self.running = ()
+        if not self.running:
+            self.blocked = None
+        stopped = self.stopped
+        if stopped is None or stopped.run_id != work.run_id:
+            return None
+        self.stopped = None
+        return stopped
 
     def _failed(self, share: Share, done: Done) -> list[Command]:
         if not share.route.context.retried:
@@ -240,11 +261,13 @@ class ExecutorState:
             finished = finished._replace(times=tuple(share.times))
         self._end(finished)
         # Also if a trigger of the next epoch was faster: the code that runs is of an older one.
-        running = self.running
-        if running is not None and running.run_id == run_id and running.epoch <= epoch:
-            self.stopped = stop
-            return [Interrupt(run_id, state)]
-        return [Report(finished)]
+        if not any(work.run_id == run_id and work.epoch <= epoch for work in self.running):
+            return [Report(finished)]
+        if len(self.running) > 1:  # the rest of its batch goes on
+            self.running = tuple([work for work in self.running if work.run_id != run_id])
+            return [Report(finished)]
+        self.stopped = stop
+        return [Interrupt(run_id, state)]
 
     def _give_back(self, run_id: str, epoch: int, reason: str) -> list[Command]:
         return [self._correct(HandBack(run_id, epoch, raised=False, reason=reason))]
@@ -258,11 +281,11 @@ class ExecutorState:
 
     def _leave(self) -> list[Command]:
         """Give back all shares but the one that runs."""
-        running = self.running.run_id if self.running else None
+        running = self._running_ids()
         return [
             command
             for share in list(self.shares.values())
-            if share.run_id != running
+            if share.run_id not in running
             for command in self._give_back(share.run_id, share.epoch, "its executor was ended")
         ]
 
@@ -273,11 +296,10 @@ class ExecutorState:
         return unpack_context(message.context).plan in self.plans
 
     def _wait(self, *, waits: bool) -> list[Command]:
-        running = self.running
-        if running is None:
+        if not self.running:
             return []
         self.blocked = waits
-        return [Report(Blocked(running.run_id, running.epoch, waits))]
+        return [Report(Blocked(self.running[0].run_id, self.running[0].epoch, waits))]
 
     def _yield(self) -> list[Command]:
         """Give back the runs that are wholly here, and of which nothing has begun.
@@ -286,21 +308,21 @@ class ExecutorState:
         elsewhere: that code may wait for just this.
         """
         commands = self._yield_unbegun()
-        if self.blocked and self.running is not None:
-            stuck = {work.run_id: work.epoch for work in self.ready}
-            stuck.pop(self.running.run_id, None)
+        if self.blocked:
+            running = self._running_ids()
+            stuck = {work.run_id: work.epoch for work in self.ready.works}
             for run_id, epoch in stuck.items():
                 share = self.shares.get(run_id)
-                if share is not None and share.epoch == epoch:
+                if run_id not in running and share is not None and share.epoch == epoch:
                     commands += self._give_back(run_id, epoch, "its executor waits for others")
         return commands
 
     def _yield_unbegun(self) -> list[Command]:
-        running = self.running.run_id if self.running else None
+        running = self._running_ids()
         unbegun = [
             share
             for share in self.shares.values()
-            if share.run_id != running
+            if share.run_id not in running
             and share.left == len(share.route.context.places)
             and share.left > len(share.missing)
         ]
@@ -341,13 +363,15 @@ class ExecutorState:
         held = {run_id: share.epoch for run_id, share in self.shares.items()}
         for messages in self.early.values():
             held.update((message.run_id, message.epoch) for message in messages)
-        if self.running is not None:
-            held.setdefault(self.running.run_id, self.running.epoch)
+        for work in self.running:
+            held.setdefault(work.run_id, work.epoch)
         return tuple(held.items())
 
     def _runs(self, run_id: str, epoch: int) -> bool:
-        running = self.running
-        return running is not None and (running.run_id, running.epoch) == (run_id, epoch)
+        return any((work.run_id, work.epoch) == (run_id, epoch) for work in self.running)
+
+    def _running_ids(self) -> set[str]:
+        return {work.run_id for work in self.running}
 
     def _ended_epoch(self, run_id: str) -> int:
         ended = self.ended.get(run_id)
@@ -370,7 +394,7 @@ class ExecutorState:
             assert share.inputs.keys() <= share.missing.keys() <= share.route.missing.keys()
             assert all(count > 0 for count in share.missing.values())
             assert share.left >= len(share.missing)
-        assert self.stopped is None or self.running is not None
+        assert self.stopped is None or len(self.running) == 1
         assert self.early.keys().isdisjoint(self.plans)
         assert len(self.ended) <= REMEMBERED
         assert len(self.routes) <= ROUTES

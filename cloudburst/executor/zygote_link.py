@@ -89,6 +89,7 @@ class ZygoteLink:
             bind=self._config.bind,
             board_fd=self._board.fileno(),
             slot=slot,
+            resources=self._config.resources,
         )
         self._channel.send("fork", name, config.to_json())
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from cloudburst.core.messages import Accepted, Call, Rejected, RunState
 from cloudburst.core.options import GRACE, RunOptions
 from cloudburst.core.wire import pack_call
-from cloudburst.errors import CallerEnded, CloudburstError, Overloaded
+from cloudburst.errors import CallerEnded, CloudburstError, Overloaded, UsageError
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import AddMember, Delete
 from cloudburst.scheduler.acceptance import Acceptance
@@ -75,10 +75,21 @@ class Admission:
                 "every executor waits for calls of its own, and there cannot be more executors: "
                 "functions call each other too deep, or too many at a time"
             )
+        if call.warm:
+            self._check_replicas(call)
         run = self.new_run(client, call)
         self._placing.admit(run, self.runs)
         if call.store:
             self.acceptance.admitted(run, self._turn.now)
+
+    def _check_replicas(self, call: Call) -> None:
+        plan = self._registry.plan(call.target, is_dag=call.is_dag)
+        replicas = self._registry.replicas(plan.dag) if plan.has_classes else call.warm
+        if call.warm > replicas:
+            raise UsageError(
+                f"DAG {call.target!r} keeps {replicas} instance(s) of its classes: register it "
+                f"with replicas={call.warm} to have so many"
+            )
 
     def reject(self, client: str, call: Call, error: CloudburstError) -> None:
         """Refuse a call, and delete what it has put into the KVS."""

@@ -121,7 +121,7 @@ class Closing:
         run.become(state)
         if run.recorded:
             self.unlist(run.run_id)
-        if state is not RunState.SUCCEEDED:
+        if state is not RunState.SUCCEEDED or run.plan.has_first_of:
             self._placing.stop(run, state)
         self._forget(run, state)
 

@@ -11,14 +11,13 @@ from collections.abc import Mapping
 
 from cloudburst.core.plan import FunctionInfo, Plan
 from cloudburst.scheduler.membership import Executor, Membership
+from cloudburst.scheduler.queues import LIMIT
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run
 
-LIMIT = "limit "
-
 
 def queue_of(function: str) -> str:
-    """Where runs wait for one of a function's others to end; no executor has such a name."""
+    """Where runs wait for one of a function's others to end."""
     return LIMIT + function
 
 

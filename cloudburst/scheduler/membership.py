@@ -44,6 +44,8 @@ class Executor:
         plans: ids of the plans it has executed: their code is loaded there.
         missed: heartbeats of its host in a row that did not name it.
         utilisation: the share of its time that it had work in, lately.
+        resources: what its host has that not every host has.
+        batch: the plan of all that it has, if that is run in batches.
     """
 
     name: str
@@ -62,6 +64,12 @@ class Executor:
     busy: float = 0.0
     busy_since: float = 0.0
     measured: float = 0.0
+    resources: tuple[str, ...] = ()
+    batch: str = ""
+
+    def has_batch_room(self, plan_id: str, size: int, now: float) -> bool:
+        """Whether it puts runs of this plan together: one batch may wait behind another."""
+        return self.batch == plan_id and len(self.shares) < 2 * size and not self.is_late(now)
 
     def has_room(self, expected: float, now: float = 0.0) -> bool:
         """Whether work of ``expected`` seconds may be sent now, rather than wait for a choice."""
@@ -98,12 +106,20 @@ class Executor:
             return max(self.load, LONG_BLOCKED, now - self.since)
         return max(self.load, now - self.since) if self.is_late(now) else self.load
 
-    def take(self, run_id: str, epoch: int, expected: float, now: float = 0.0) -> None:
-        """Count a run's work here. A later epoch replaces an earlier one."""
+    def take(
+        self, run_id: str, epoch: int, expected: float, now: float = 0.0, batch: str = ""
+    ) -> None:
+        """Count a run's work here. A later epoch replaces an earlier one.
+
+        ``batch`` is its plan, if it may be put together with others of that.
+        """
         self.release(run_id, epoch, now)
         if not self.shares:
             self.since, self.bounced = now, False
             self.busy_since = now
+            self.batch = batch
+        elif self.batch != batch:
+            self.batch = ""
         self.shares[run_id] = (epoch, expected)
         self.load += expected
 
@@ -143,12 +159,14 @@ class Host:
     Attributes:
         seen: when it was last heard of.
         size: how many executors it may run; nothing is known before its first heartbeat.
+        resources: what it has that not every host has.
         asked: how many it was asked to run, in all.
         asked_at: when.
     """
 
     seen: float
     size: PoolSize = NOTHING_KNOWN
+    resources: tuple[str, ...] = ()
     asked: int = 0
     asked_at: float = 0.0
 
@@ -178,18 +196,26 @@ class Membership:
     gone: dict[str, None] = field(default_factory=dict)
     counter: int = 0
 
-    def ready(self, name: str, host: str, address: str, now: float) -> Executor | None:
+    def ready(
+        self, name: str, host: str, address: str, now: float, resources: tuple[str, ...] = ()
+    ) -> Executor | None:
         """An executor introduced itself. None if it is known, or reported dead already."""
         if self.find(name) or name in self.gone or name in self.fenced:
             return None
         self.counter += 1
         self.hosts.setdefault(host, Host(now))
-        executor = Executor(name, host, address, self.counter, since=now, measured=now)
+        executor = Executor(
+            name, host, address, self.counter, since=now, measured=now, resources=resources
+        )
         if host in self.draining:
             self.leaving[name] = executor
             return None
         self.executors[name] = executor
         return executor
+
+    def resources(self) -> set[str]:
+        """What hosts, or some of them, have."""
+        return {resource for host in self.hosts.values() for resource in host.resources}
 
     def find(self, name: str) -> Executor | None:
         """An executor that is alive, whether or not it may be given work."""
@@ -236,7 +262,7 @@ class Membership:
             Its executors that are not known here, and those known here that it no longer has.
         """
         host = self.hosts.setdefault(beat.host, Host(now))
-        host.seen, host.size = now, beat.size
+        host.seen, host.size, host.resources = now, beat.size, beat.resources
         named = set(beat.executors)
         mine = [executor for executor in self.all() if executor.host == beat.host]
         for executor in mine:

@@ -12,11 +12,13 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import inf
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from cloudburst.core.plan import Plan
+from cloudburst.scheduler.homes import Homes
 from cloudburst.scheduler.membership import Executor
-from cloudburst.scheduler.policy import Policy, Preference
+from cloudburst.scheduler.policy import BUSY, Policy, Preference
+from cloudburst.scheduler.queues import ANY, HOME, NEEDS
 
 UNKNOWN = 1.0
 """Seconds assumed of a segment that never ran: long enough not to be sent ahead."""
@@ -35,25 +37,11 @@ LONG = 0.01
 
 _SMOOTHING = 0.2
 
-Home: TypeAlias = tuple[str, int]
-"""A DAG's segment that keeps class instances: (DAG name, segment)."""
-
-
-Homes: TypeAlias = dict[Home, str]
-"""The executor that keeps the instances of each."""
-
-
-def settle(homes: Homes, plan: Plan, placed_on: Sequence[Executor]) -> None:
-    """Class steps of a DAG keep their instance: they come back to the same executor."""
-    for number, segment in enumerate(plan.segments):
-        if any(plan.steps[step].is_class for step in segment.steps):
-            homes[plan.dag, number] = placed_on[number].name
-
 
 class Placement(NamedTuple):
     """The executor of each segment, or what has to happen first.
 
-    ``blocked_on`` names the executor that must have room first; "" stands for any.
+    ``blocked_on`` names the queue in which to wait for it.
     """
 
     executors: tuple[Executor, ...]
@@ -93,7 +81,8 @@ LOCALITY = Preference()
 def width(plan: Plan, expected: Sequence[float]) -> int:
     """How many executors a plan has long work for at a time; at least one."""
     long = Counter([plan.depths[n] for n, seconds in enumerate(expected) if seconds >= LONG])
-    return max(long.values(), default=1)
+    # What takes the first of several results must not wait behind the others.
+    return max(long.values(), default=1) + (bool(long) and plan.has_first_of)
 
 
 def never() -> bool:
@@ -101,56 +90,96 @@ def never() -> bool:
     return False
 
 
-def place(  # noqa: PLR0917  all that decides
-    plan: Plan,
-    executors: Mapping[str, Executor],
-    expected: Sequence[float],
-    homes: Mapping[Home, str],
-    now: float = 0.0,
-    more_may_come: Callable[[], bool] = never,
-    preference: Preference = LOCALITY,
-) -> Placement:
-    """Place every segment of a plan.
+class Scene(NamedTuple):
+    """What there is to choose from.
 
-    Args:
-        plan: what to place.
-        executors: the executors alive, by name, the oldest first.
-        expected: seconds each segment should take.
+    Attributes:
+        executors: the executors that the run may be placed on, by name, the oldest first.
         homes: where class instances of the plan's DAG live already.
+        replicas: how many instances of a class step there may be.
         now: for how long executors have been at what they have.
         more_may_come: whether there could be more executors soon. Then branches that are long, or
             may be, wait for them rather than for each other: they may have to say something to
             each other.
         preference: which of several with room.
+        patient: whether the run has not waited for long.
+        batches: whether the run may be put together with others.
+    """
+
+    executors: Mapping[str, Executor]
+    homes: Homes
+    replicas: int = 1
+    now: float = 0.0
+    more_may_come: Callable[[], bool] = never
+    preference: Preference = LOCALITY
+    patient: bool = False
+    batches: bool = True
+
+    def able(self, needs: str) -> Mapping[str, Executor]:
+        """The executors that have a resource."""
+        if not needs:
+            return self.executors
+        return {name: e for name, e in self.executors.items() if needs in e.resources}
+
+    def homes_of(self, plan: Plan, segment: int) -> list[Executor]:
+        """The executors that keep instances for a segment."""
+        names = self.homes.of(plan, segment)
+        return [self.executors[name] for name in names if name in self.executors]
+
+    def may_settle(self, homes: Collection[Executor]) -> bool:
+        """Whether another instance may be made, because these have been busy for long."""
+        return len(homes) < self.replicas and all(home.utilisation > BUSY for home in homes)
+
+    def has_room(self, executor: Executor, plan: Plan, expected: float) -> bool:
+        """Whether a run may be sent to an executor now, rather than wait for a choice."""
+        if executor.has_room(expected, self.now):
+            return True
+        return (
+            plan.batch_size > 0
+            and self.batches
+            and executor.has_batch_room(plan.id, plan.batch_size, self.now)
+        )
+
+
+def place(plan: Plan, scene: Scene, expected: Sequence[float]) -> Placement:
+    """Place every segment of a plan.
+
+    Args:
+        plan: what to place.
+        scene: the executors, and all else that decides.
+        expected: seconds each segment should take.
     """
     if len(plan.segments) > 1:
-        placer = _GraphPlacer(plan, executors, expected, homes, now, more_may_come, preference)
-        return placer.place()
-    home = homes.get((plan.dag, 0)) if plan.has_classes else None
-    if home is not None:
-        executor = executors[home]
-        return (
-            Placement((executor,)) if executor.has_room(expected[0], now) else Placement((), home)
-        )
-    best = _with_room(plan.id, executors.values(), expected[0], now, preference)
-    return Placement((best,)) if best else Placement((), "")
+        return _GraphPlacer(plan, scene, expected).place()
+    homes = scene.homes_of(plan, 0) if plan.has_classes else ()
+    if homes:
+        best = _with_room(plan, scene, homes, expected[0])
+        if best is None and scene.may_settle(homes):
+            best = _with_room(plan, scene, scene.able(plan.head(0).needs).values(), expected[0])
+            return Placement((best,)) if best else Placement((), ANY)
+        return Placement((best,)) if best else Placement((), HOME + plan.dag)
+    needs = plan.head(0).needs if plan.needs else ""
+    best = _with_room(plan, scene, scene.able(needs).values(), expected[0])
+    return Placement((best,)) if best else Placement((), _queue_of(needs))
+
+
+def _queue_of(needs: str) -> str:
+    """Where to wait for an executor that has what is needed."""
+    return NEEDS + needs if needs else ANY
 
 
 def _with_room(
-    plan_id: str,
-    executors: Iterable[Executor],
-    expected: float,
-    now: float,
-    preference: Preference,
+    plan: Plan, scene: Scene, executors: Iterable[Executor], expected: float
 ) -> Executor | None:
     """The least loaded executor that has room; of equals the one that is preferred."""
     best, best_load, best_rank = None, inf, inf
+    preference = scene.preference
     stops_at = 0.0 if preference.policy is Policy.LOCALITY else -inf
     for executor in executors:
         load = executor.load // TRIFLE
-        if load > best_load or not executor.has_room(expected, now):
+        if load > best_load or not scene.has_room(executor, plan, expected):
             continue
-        rank = preference.rank(executor, plan_id)
+        rank = preference.rank(executor, plan.id)
         if not load and rank == stops_at:
             best = executor
             break
@@ -167,13 +196,9 @@ class _Level:
     Segments of different depths follow one another and do not.
     """
 
-    def __init__(
-        self, plan_id: str, executors: Iterable[Executor], now: float, preference: Preference
-    ) -> None:
-        self._plan_id = plan_id
-        self._preference = preference
-        self._now = now
-        self._executors = executors
+    def __init__(self, plan: Plan, scene: Scene) -> None:
+        self._plan = plan
+        self._scene = scene
         self._waiting: dict[Executor, float] = {}
         self._heap: list[tuple[float, float, int, Executor]] = []
 
@@ -183,10 +208,14 @@ class _Level:
         if self._heap:
             heapq.heappush(self._heap, self._rank(executor))
 
+    def least_of(self, executors: Iterable[Executor]) -> Executor:
+        """The one of these where least waits."""
+        return min(executors, key=self._rank)
+
     def least(self, near: Mapping[Executor, int]) -> Executor:
         """The executor where least waits; of equals the one with most of the inputs."""
         if not self._heap:
-            self._heap = [self._rank(executor) for executor in self._executors]
+            self._heap = [self._rank(executor) for executor in self._scene.executors.values()]
             heapq.heapify(self._heap)
         # An entry with another load is outdated: a newer one of the same executor follows.
         while self._heap[0][0] != self._load(self._heap[0][3]):
@@ -195,8 +224,11 @@ class _Level:
         equals = [executor for executor in near if self._load(executor) == least]
         return min(equals, key=lambda e: (-near[e], self._rank(e))) if equals else best
 
-    def source(self, expected: float) -> Executor | None:
+    def source(self, expected: float, among: Collection[Executor] = ()) -> Executor | None:
         """The best one to begin on now: it has room, or begins the same run already."""
+        if among:
+            fit = [executor for executor in among if self.may_begin(executor, expected)]
+            return self.least_of(fit) if fit else None
         best = self.least({})
         if self.may_begin(best, expected):
             return best
@@ -207,7 +239,9 @@ class _Level:
         return executor in self._waiting or executor.is_blocked
 
     def may_begin(self, executor: Executor, expected: float) -> bool:
-        return executor in self._waiting or executor.has_room(expected, self._now)
+        if executor in self._waiting:
+            return True
+        return self._scene.has_room(executor, self._plan, expected)
 
     def nearest(self, near: Mapping[Executor, int]) -> Executor:
         """The executor with most of the inputs; of equals the one where least waits."""
@@ -215,76 +249,112 @@ class _Level:
 
     def _load(self, executor: Executor) -> float:
         waiting = self._waiting.get(executor)
-        return executor.load_at(self._now) if waiting is None else waiting
+        return executor.load_at(self._scene.now) if waiting is None else waiting
 
     def _rank(self, executor: Executor) -> tuple[float, float, int, Executor]:
-        preferred = self._preference.rank(executor, self._plan_id)
+        preferred = self._scene.preference.rank(executor, self._plan.id)
         return self._load(executor), preferred, executor.order, executor
 
 
 class _GraphPlacer:
     """Places the segments of one plan in topological order."""
 
-    def __init__(  # noqa: PLR0917  all that decides
-        self,
-        plan: Plan,
-        executors: Mapping[str, Executor],
-        expected: Sequence[float],
-        homes: Mapping[Home, str],
-        now: float,
-        more_may_come: Callable[[], bool],
-        preference: Preference,
-    ) -> None:
+    def __init__(self, plan: Plan, scene: Scene, expected: Sequence[float]) -> None:
         self.plan = plan
-        self.more_may_come = more_may_come
-        self.preference = preference
-        self.now = now
-        self.executors = executors
+        self.scene = scene
         self.expected = expected
-        self.homes = homes if plan.has_classes else {}
         self.chosen: list[Executor] = []
-        self.levels = [
-            _Level(plan.id, executors.values(), now, preference)
-            for _ in range(max(plan.depths) + 1)
-        ]
+        self.groups: dict[int, Executor] = {}
+        self.levels = [_Level(plan, scene) for _ in range(max(plan.depths) + 1)]
 
     def place(self) -> Placement:
-        depths = self.plan.depths
-        for number, segment in enumerate(self.plan.segments):
-            home = self.homes.get((self.plan.dag, number)) if self.homes else None
-            if segment.parents:
-                executor = self._later(number, segment.parents, home)
-            else:
-                source = self._source(number, home)
-                if source is None:
-                    return Placement((), home or "")
-                executor = source
+        plan, scene, depths = self.plan, self.scene, self.plan.depths
+        for number, segment in enumerate(plan.segments):
+            homes = scene.homes_of(plan, number) if plan.has_classes else []
+            needs = plan.head(number).needs if plan.needs else ""
+            choose = self._later if segment.parents else self._source
+            executor = choose(number, homes, needs)
+            if executor is None:
+                settled = homes and not scene.may_settle(homes)
+                return Placement((), HOME + plan.dag if settled else _queue_of(needs))
             level = self.levels[depths[number]]
-            crowded = home is None and self.expected[number] >= LONG and level.is_taken(executor)
-            if crowded and self.more_may_come():
-                return Placement((), "")
+            free = not homes and not (segment.group and segment.group in self.groups)
+            alone = self.expected[number] >= LONG or self._races(number)
+            if free and alone and level.is_taken(executor) and self._more_may_come():
+                return Placement((), _queue_of(needs))
+            if segment.group:
+                self.groups.setdefault(segment.group, executor)
             self.chosen.append(executor)
-            self.levels[depths[number]].chose(executor, self.expected[number])
+            level.chose(executor, self.expected[number])
         return Placement(tuple(self.chosen))
 
-    def _source(self, number: int, home: str | None) -> Executor | None:
+    def _source(self, number: int, homes: list[Executor], needs: str) -> Executor | None:
         level, expected = self.levels[0], self.expected[number]
-        if home is not None:
-            executor = self.executors[home]
-            return executor if level.may_begin(executor, expected) else None
+        if homes:
+            best = level.source(expected, homes)
+            if best is not None or not self.scene.may_settle(homes):
+                return best
+        beside = self.groups.get(self.plan.segments[number].group)
+        if beside is not None and level.may_begin(beside, expected) and _fits(beside, needs):
+            return beside
         if number == 0:
-            return _with_room(
-                self.plan.id, self.executors.values(), expected, self.now, self.preference
-            )
+            able = self.scene.able(needs).values()
+            return _with_room(self.plan, self.scene, able, expected)
+        if needs:
+            able = self.scene.able(needs).values()
+            return level.source(expected, able) if able else None
         return level.source(expected)
 
-    def _later(self, number: int, parents: tuple[int, ...], home: str | None) -> Executor:
-        if home is not None:
-            return self.executors[home]
+    def _later(self, number: int, homes: list[Executor], needs: str) -> Executor | None:
+        segment = self.plan.segments[number]
         level = self.levels[self.plan.depths[number]]
-        short = self.expected[number] < SPREAD_ABOVE
-        if len(parents) == 1:
-            parent = self.chosen[parents[0]]
-            return parent if short else level.least({parent: 1})
-        near = Counter([self.chosen[parent] for parent in parents])
-        return level.nearest(near) if short else level.least(near)
+        if homes and not self.scene.may_settle(homes):
+            return level.least_of(homes)
+        beside = self.groups.get(segment.group)
+        if beside is not None and _fits(beside, needs):
+            return beside
+        able = self.scene.able(needs).values()
+        if self.plan.head(number).invalid and self._is_long(segment.parents):
+            return self._apart(segment.parents, able)
+        if needs:
+            return level.least_of(able) if able else None
+        near = _counted([self.chosen[parent] for parent in segment.parents])
+        if self.expected[number] < SPREAD_ABOVE:
+            return level.nearest(near)
+        return level.least(near)
+
+    def _races(self, segment: int) -> bool:
+        """Whether only the first of its result and others is wanted: it must not wait for them."""
+        plan = self.plan
+        return plan.has_first_of and any(
+            plan.head(edge.segment).invalid for edge in plan.segments[segment].outputs
+        )
+
+    def _more_may_come(self) -> bool:
+        """Whether another executor may have room soon, that is new, or one that others race on."""
+        scene = self.scene
+        if self.plan.has_first_of and scene.patient:
+            return len(set(self.chosen)) < len(scene.executors) or scene.more_may_come()
+        return scene.more_may_come()
+
+    def _is_long(self, segments: Iterable[int]) -> bool:
+        return any(self.expected[number] >= LONG for number in segments)
+
+    def _apart(self, parents: Sequence[int], able: Collection[Executor]) -> Executor | None:
+        """Where to wait for the first of several results: not behind one that comes later."""
+        busy = {self.chosen[parent] for parent in parents}
+        others = [executor for executor in able if executor not in busy]
+        level = self.levels[max(self.plan.depths[parent] for parent in parents) + 1]
+        if others:
+            return level.least_of(others)
+        if self._more_may_come() or not able:
+            return None
+        return self.chosen[min(parents, key=self.expected.__getitem__)]
+
+
+def _counted(parents: list[Executor]) -> Mapping[Executor, int]:
+    return {parents[0]: 1} if len(parents) == 1 else Counter(parents)
+
+
+def _fits(executor: Executor, needs: str) -> bool:
+    return not needs or needs in executor.resources

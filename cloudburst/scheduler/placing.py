@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from cloudburst.core.hosts import Knock, Replace
-from cloudburst.core.messages import Blocked, Bounce, RunState, Stop
-from cloudburst.core.plan import FunctionInfo
+from cloudburst.core.messages import Blocked, Bounce, DropDag, RunState, Stop
+from cloudburst.core.plan import FunctionInfo, Plan
 from cloudburst.scheduler.checks import Checks
-from cloudburst.scheduler.limits import LIMIT, Limits, queue_of
+from cloudburst.scheduler.homes import Homes
+from cloudburst.scheduler.limits import Limits, queue_of
 from cloudburst.scheduler.membership import Executor, Membership
-from cloudburst.scheduler.placement import UNKNOWN, Homes, ServiceTimes, never, place, settle
+from cloudburst.scheduler.placement import UNKNOWN, Scene, ServiceTimes, never, place
 from cloudburst.scheduler.policy import Preference
-from cloudburst.scheduler.queues import ANY, Queues
+from cloudburst.scheduler.queues import ANY, HOME, LIMIT, NEEDS, Queues
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run
 from cloudburst.scheduler.scaling import Scaling
@@ -42,7 +43,7 @@ class Placing:
     Attributes:
         queues: the runs that wait.
         times: how long segments take.
-        homes: which executor keeps which instances.
+        homes: which executors keep which instances.
         checks: asks after runs that take their time.
         limits: counts the runs of functions that are limited.
         scaling: sees to it that there are enough executors.
@@ -54,7 +55,7 @@ class Placing:
     ) -> None:
         self.queues = Queues()
         self.times = ServiceTimes()
-        self.homes: Homes = {}
+        self.homes = Homes()
         self.checks = Checks()
         self.limits = Limits(members, registry)
         self.scaling = Scaling(turn, members, self.queues, self.times)
@@ -107,34 +108,48 @@ class Placing:
             if self.queues.waiting(queue_of(function.name)):
                 self.queues.add(run, queue_of(function.name))
                 return
-        home = self.homes.get((run.plan.dag, 0), ANY) if run.plan.has_classes else ANY
-        if self.queues.waiting(ANY) or self.queues.waiting(home):
-            self._queue(run, home)
-            executor = self._members.executors.get(home)
-            if executor is not None and not executor.shares:
-                self.serve(executor)  # those before wait for others
-        else:
+        queue = self._queue_of(run.plan)
+        if not (self.queues.waiting(ANY) or self.queues.waiting(queue)):
             self._place(run)
+            return
+        self._queue(run, queue)
+        if queue != ANY:  # those that wait for anybody may wait for others
+            for executor in list(self._members.executors.values()):
+                if not executor.shares and queue in self._serves(executor):
+                    self.serve(executor)
+
+    def _queue_of(self, plan: Plan) -> str:
+        """Where others wait that a run of a plan must not overtake."""
+        if self.homes.of(plan, 0):
+            return HOME + plan.dag
+        needs = plan.head(0).needs if plan.needs else ""
+        return NEEDS + needs if needs else ANY
 
     def serve(self, executor: Executor) -> None:
         """An executor has less to do: runs that wait for room may start."""
+        if not self.queues.waits_for_room:
+            return
         self.serve_limited()
         if executor.name not in self._members.executors:
             return
-        own = False
-        while (run := self.queues.pop(executor.name, own=own)) is not None:
+        served = self._serves(executor)
+        while (run := self.queues.pop(served)) is not None:
             blocked_on = self._place(run)
-            if blocked_on == executor.name:
-                return
-            # The eldest waits for several executors: what can run nowhere but here need not.
-            own |= blocked_on == ANY
+            # The eldest waits for more than this one: what others need may be here all the same.
+            if blocked_on in served:
+                served.remove(blocked_on)
+
+    def _serves(self, executor: Executor) -> list[str]:
+        """The queues of runs that room on an executor may serve."""
+        homes = dict.fromkeys([HOME + dag for dag, _ in sorted(self.homes.at(executor.name))])
+        return [ANY, *homes, *(NEEDS + resource for resource in executor.resources)]
 
     def serve_limited(self) -> None:
         """Runs that wait for others of the same function may start, if some have ended."""
         for queue in self.queues.waits_in(LIMIT):
-            run = self.queues.pop(queue, own=True)
+            run = self.queues.pop((queue,))
             while run is not None and self._place(run) is None:
-                run = self.queues.pop(queue, own=True)
+                run = self.queues.pop((queue,))
 
     def dequeue(self, run: Run) -> bool:
         """Let a run wait no longer. Returns whether it did."""
@@ -150,23 +165,34 @@ class Placing:
 
     def _use_idle(self) -> None:
         """Who waited for several executors may have held up others."""
-        if not self.queues.waiting(ANY):
-            return
         idle = [e for e in self._members.executors.values() if not e.shares]
-        if idle:
-            self.serve(idle[0])
+        for resource in ("", *(queue.removeprefix(NEEDS) for queue in self.queues.waits_in(NEEDS))):
+            able = [e for e in idle if not resource or resource in e.resources]
+            if able:
+                self.serve(able[0])
 
     def retire(self, host: str) -> None:
         """Let go of executors of a host that are not needed any more."""
-        retired = self.scaling.retire(host, set(self.homes.values()))
+        retired = self.scaling.retire(host, self.homes)
         for run in self.withdraw({executor.name for executor in retired}):
             self.enqueue(run)
 
     def withdraw(self, names: Collection[str]) -> list[Run]:
         """These executors get no more work. Returns the runs that waited for them."""
-        for home in [home for home, name in self.homes.items() if name in names]:
-            del self.homes[home]
-        return [run for name in sorted(names) for run in self.queues.abandon(name)]
+        return self._abandoned({dag for dag, _ in self.homes.leave(sorted(names))})
+
+    def forget_dags(self) -> None:
+        """Let go of the instances of DAGs that were deleted."""
+        dropped = list(self.homes.drop_others(self._registry.dags))
+        for (dag, _), names in dropped:
+            for name in names:
+                self._turn.send(name, DropDag(dag))
+        for run in self._abandoned({dag for (dag, _), _ in dropped}):
+            self.enqueue(run)
+
+    def _abandoned(self, dags: Iterable[str]) -> list[Run]:
+        """The runs that waited for instances of DAGs of which some are not there any more."""
+        return [run for dag in sorted(dags) for run in self.queues.abandon(HOME + dag)]
 
     def take_back(self) -> None:
         """Ask executors that are late for the runs that wait behind the one that runs."""
@@ -226,11 +252,7 @@ class Placing:
         if full is not None:
             self.queues.add(run, queue_of(full))
             return queue_of(full)
-        executors, homes = self._candidates(run, limited)
-        now = self._turn.now
-        patient = now < run.called + SPREAD_PATIENCE
-        more = self.scaling.may_grow if patient else never
-        placement = place(run.plan, executors, expected, homes, now, more, self._preference)
+        placement = place(run.plan, self._scene(run, limited), expected)
         if placement.blocked_on is not None:
             self._queue(run, placement.blocked_on)
             return placement.blocked_on
@@ -245,23 +267,47 @@ class Placing:
         # It may kill the next one too: let no other run die with it.
         return [UNKNOWN] * len(expected) if run.deaths else expected
 
-    def _candidates(
-        self, run: Run, limited: list[FunctionInfo]
-    ) -> tuple[Mapping[str, Executor], Homes]:
-        """The executors that the run may be placed on, and the homes among them."""
-        executors, homes = self._members.executors, self.homes
-        if not (limited or run.depth):
-            return executors, homes
-        allowed = self.limits.allowed(limited, executors)
+    def _scene(self, run: Run, limited: list[FunctionInfo]) -> Scene:
+        """What a run has to choose from."""
+        now = self._turn.now
+        patient = now < run.called + SPREAD_PATIENCE
+        return Scene(
+            executors=self._candidates(run, limited),
+            homes=self.homes,
+            replicas=self._registry.replicas(run.plan.dag) if run.plan.has_classes else 1,
+            now=now,
+            more_may_come=self.scaling.may_grow if patient else never,
+            preference=self._preference,
+            patient=patient,
+            batches=not (run.deaths or run.call.warm),
+        )
+
+    def _candidates(self, run: Run, limited: list[FunctionInfo]) -> Mapping[str, Executor]:
+        """The executors that the run may be placed on."""
+        executors: Mapping[str, Executor] = self._members.executors
+        if limited:
+            executors = self.limits.allowed(limited, executors)
         if run.depth:
             # Its caller waits for it: behind it, or behind others that wait, it would never run.
             parent = run.call.parent
-            allowed = {
+            executors = {
                 name: executor
-                for name, executor in allowed.items()
+                for name, executor in executors.items()
                 if not (executor.is_blocked or parent in executor.shares)
             }
-        return allowed, {home: name for home, name in homes.items() if name in allowed}
+        return self._cold(run, executors) if run.call.warm else executors
+
+    def _cold(self, run: Run, executors: Mapping[str, Executor]) -> Mapping[str, Executor]:
+        """Of these, those that do not have its code, as long as more of them should have it."""
+        plan = run.plan
+        if plan.has_classes:
+            warm = {name for n in range(len(plan.segments)) for name in self.homes.of(plan, n)}
+        else:
+            warm = {name for name, executor in executors.items() if plan.id in executor.plans}
+        if len(warm) >= run.call.warm:
+            return executors
+        cold = {name: e for name, e in executors.items() if name not in warm}
+        return cold if cold or self.scaling.may_grow() else executors
 
     def _start(self, run: Run, expected: list[float]) -> None:
         """Send a run that is placed to its executors."""
@@ -270,22 +316,24 @@ class Placing:
         run.started = now
         run.become(RunState.RUNNING)
         self.checks.begin(now)
+        may_batch = plan.batch_size and not (run.deaths or run.call.warm)
+        batch = plan.id if may_batch else ""
         for executor, segments in run.shares().items():
             work = sum([expected[segment] for segment in segments])
             if executor.shares and self.deadline is None:
                 self.deadline = now + GIVE_WAY
-            executor.take(run.run_id, run.epoch, work, now)
+            executor.take(run.run_id, run.epoch, work, now, batch)
             executor.plans.add(plan.id)
         if plan.has_classes and plan.dag in self._registry.dags:
-            settle(self.homes, plan, run.placed_on)
+            self.homes.settle(plan, run.placed_on, self._registry.replicas(plan.dag))
         for name, start in run.starts():
             self._turn.send(name, start)
         if run.recorded:
             self._turn.write(run.record())
 
-    def _queue(self, run: Run, executor: str) -> None:
-        self.queues.add(run, executor)
-        if executor == ANY:
+    def _queue(self, run: Run, queue: str) -> None:
+        self.queues.add(run, queue)
+        if queue == ANY or queue.startswith(NEEDS):
             self.scaling.waits()
 
     def validate(self, runs: Mapping[str, Run]) -> None:
@@ -294,5 +342,4 @@ class Placing:
         self.queues.validate(runs)
         assert all(hoping and hoping <= runs.keys() for hoping in self._hopes.values())
         assert self._hopes.keys().isdisjoint(runs)
-        assert set(self.homes.values()) <= self._members.executors.keys()
-        assert {dag for dag, _ in self.homes} <= self._registry.dags.keys()
+        self.homes.validate(self._members.executors, self._registry.dags)

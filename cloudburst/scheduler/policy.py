@@ -45,7 +45,9 @@ class Preference:
         """Of executors with equally little to do, that with the lowest rank is preferred."""
         match self.policy:
             case Policy.LOCALITY:
-                return float(plan_id not in executor.plans or executor.utilisation > BUSY)
+                cold = plan_id not in executor.plans or executor.utilisation > BUSY
+                # What others may need is taken last; who needs it has no choice.
+                return cold + 2.0 * bool(executor.resources)
             case Policy.LEAST_LOADED:
                 return executor.utilisation
             case Policy.ROUND_ROBIN:

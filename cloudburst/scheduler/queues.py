@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from cloudburst.scheduler.run import Run
@@ -14,13 +14,21 @@ Rank: TypeAlias = tuple[int, int]
 ANY = ""
 """The queue of runs that any executor with room may take."""
 
+HOME = "home "
+"""Begins the names of queues of runs that need an executor with certain instances."""
+
+NEEDS = "needs "
+"""Begins the names of queues of runs that need an executor with a certain resource."""
+
+LIMIT = "limit "
+"""Begins the names of queues of runs that wait for others of a function to end."""
 
 _STALE = 64
 """Entries of a queue that may be stale, beside as many as there are runs that wait."""
 
 
 class Queues:
-    """Runs waiting for room, on any executor or on a certain one, and for other runs' results."""
+    """Runs waiting for room, each in the queue named for what it needs, or for others' results."""
 
     def __init__(self) -> None:
         self._for_room: defaultdict[str, list[tuple[Rank, Run]]] = defaultdict(list)
@@ -32,20 +40,24 @@ class Queues:
     def __len__(self) -> int:
         return len(self._room_of) + self._parked
 
-    def waiting(self, executor: str) -> bool:
-        """Whether runs wait for that executor (or for `ANY`)."""
-        return executor in self._for_room
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether any run waits for room."""
+        return bool(self._room_of)
 
-    def add(self, run: Run, executor: str) -> None:
-        """Let a run wait for room on that executor (or on `ANY`), behind its elders."""
-        heapq.heappush(self._for_room[executor], (run.rank, run))
-        self._room_of[run.rank] = executor
+    def waiting(self, queue: str) -> bool:
+        """Whether runs wait in that queue."""
+        return queue in self._for_room
 
-    def pop(self, executor: str, *, own: bool = False) -> Run | None:
-        """The eldest run that room on that executor may serve, or (``own``) no other's may."""
+    def add(self, run: Run, queue: str) -> None:
+        """Let a run wait in a queue, behind its elders."""
+        heapq.heappush(self._for_room[queue], (run.rank, run))
+        self._room_of[run.rank] = queue
+
+    def pop(self, keys: Iterable[str]) -> Run | None:
+        """The eldest run of those in these queues."""
         if not self._room_of:
             return None
-        keys = (executor,) if own else (ANY, executor)
         heads = [(queue[0], key) for key in keys if (queue := self._for_room.get(key))]
         if not heads:
             return None
@@ -58,10 +70,10 @@ class Queues:
         """The queues with runs in them whose names begin so."""
         return [key for key in self._for_room if key.startswith(prefix)]
 
-    def first(self, executor: str, count: int) -> list[Run]:
-        """Some of the runs that wait for that executor, the eldest among them."""
-        queue = self._for_room.get(executor, [])
-        return [run for order, run in queue[:count] if self._room_of.get(order) == executor]
+    def first(self, key: str, count: int) -> list[Run]:
+        """Some of the runs that wait in that queue, the eldest among them."""
+        queue = self._for_room.get(key, [])
+        return [run for order, run in queue[:count] if self._room_of.get(order) == key]
 
     def remove(self, run: Run) -> bool:
         """Let a run wait no longer. Returns whether it did."""
@@ -89,12 +101,12 @@ class Queues:
         if not queue:
             del self._for_room[key]
 
-    def abandon(self, executor: str) -> list[Run]:
-        """The runs that waited for an executor which is gone, eldest first."""
-        queue = dict(self._for_room.get(executor, ()))
-        runs = [queue[order] for order in sorted(queue) if self._room_of.get(order) == executor]
+    def abandon(self, key: str) -> list[Run]:
+        """The runs that waited in a queue which nobody serves any more, eldest first."""
+        queue = dict(self._for_room.get(key, ()))
+        runs = [queue[order] for order in sorted(queue) if self._room_of.get(order) == key]
         for run in runs:
-            self._leave(run, executor)
+            self._leave(run, key)
         return runs
 
     def park(self, run: Run) -> None:

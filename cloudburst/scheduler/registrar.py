@@ -7,10 +7,10 @@ applied, so that a DAG is never compiled against a function that is just being r
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, TypeAlias
 
-from cloudburst.core.dag import Dag, did_you_mean, make_steps
+from cloudburst.core.dag import did_you_mean, make_steps
 from cloudburst.core.options import RunOptions
 from cloudburst.core.plan import FunctionInfo
 from cloudburst.core.requests import (
@@ -29,7 +29,13 @@ from cloudburst.core.requests import (
     RegisterFunction,
     Reply,
 )
-from cloudburst.errors import CloudburstError, DagError, UnknownDag, UnknownFunction
+from cloudburst.errors import (
+    CloudburstError,
+    DagError,
+    UnknownDag,
+    UnknownFunction,
+    UsageError,
+)
 from cloudburst.scheduler.events import Command, Send, Write
 from cloudburst.scheduler.registry import Change, Registry
 
@@ -47,11 +53,13 @@ class Registrar:
 
     Args:
         tokens: where the tokens of its writes come from.
+        offered: gives the resources that the cluster's hosts have.
     """
 
-    def __init__(self, tokens: Iterator[int]) -> None:
+    def __init__(self, tokens: Iterator[int], offered: Callable[[], Collection[str]]) -> None:
         self.registry = Registry()
         self._tokens = tokens
+        self._offered = offered
         self._waiting: deque[tuple[str, _Changing]] = deque()
         self._writing: dict[int, _Pending] = {}
 
@@ -108,20 +116,37 @@ class Registrar:
     def _prepare(self, message: _Changing) -> Change | None:
         registry = self.registry
         match message:
-            case RegisterFunction(name=name, version=version, is_class=is_class):
-                limits = message.max_concurrency, message.max_per_host
-                info = FunctionInfo(name, version, is_class, *limits)
-                return registry.prepare_function(info, RunOptions(*message.options))
+            case RegisterFunction(function=function, options=options):
+                info = FunctionInfo(*function)
+                problem = self._unmet(f"function {info.name!r}", info.needs)
+                if problem:
+                    raise UsageError(problem)
+                return registry.prepare_function(info, RunOptions(*options))
             case DeleteFunction(name=name):
                 return registry.prepare_delete_function(name)
-            case RegisterDag(name=name, steps=steps, edges=edges, only_check=only_check):
-                dag = Dag(name, make_steps(steps), edges)
-                if not only_check:
-                    return registry.prepare_dag(dag, RunOptions(*message.options))
-                registry.check_dag(dag)
-                return None
+            case RegisterDag(dag=dag, options=options, only_check=only_check):
+                make_steps(step[:2] for step in dag.steps)  # whose names nobody may have checked
+                unmet = [self._unmet(f"step {s.name!r}", s.needs) for s in dag.steps]
+                problems = [problem for problem in unmet if problem]
+                if only_check or problems:
+                    registry.check_dag(dag, problems)
+                    return None
+                return registry.prepare_dag(dag, RunOptions(*options))
             case DeleteDag(name=name):
                 return registry.prepare_delete_dag(name)
+
+    def _unmet(self, who: str, needs: str) -> str:
+        """Why something that needs a resource could not run anywhere; "" if it could."""
+        if not needs:
+            return ""
+        offered = self._offered()
+        if needs in offered:
+            return ""
+        there_is = f"there is {', '.join(sorted(offered))}" if offered else "there is none"
+        return (
+            f"{who} needs {needs!r}, which no host of this cluster has ({there_is}); start a host "
+            f"with --resources {needs}."
+        )
 
     def _function(self, request: int, name: str) -> Reply:
         function = self.registry.functions.get(name)
@@ -136,7 +161,7 @@ class Registrar:
         if dag is None:
             hint = did_you_mean(name, self.registry.dags)
             return _refused(request, UnknownDag(f"no DAG {name!r} is registered{hint}"))
-        return DagFound(request, *dag)
+        return DagFound(request, name, tuple(step[:2] for step in dag.steps), dag.edges)
 
 
 def _refused(request: int, error: CloudburstError) -> Refused:

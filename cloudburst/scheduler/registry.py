@@ -6,7 +6,7 @@ a plan that an executor could not yet fetch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple, TypeAlias
@@ -57,6 +57,10 @@ class Registry:
     def options_of(self, target: str, *, is_dag: bool) -> RunOptions:
         """What was said of the runs of a function or DAG when it was registered."""
         return self.options.get((is_dag, target), NOTHING_SAID)
+
+    def replicas(self, dag: str) -> int:
+        """How many instances of each of its class steps a DAG may have."""
+        return self.dags[dag].replicas if dag in self.dags else 1
 
     def plan(self, target: str, *, is_dag: bool) -> Plan:
         """The current plan of a DAG or lone function.
@@ -119,20 +123,25 @@ class Registry:
             )
         return Change((DropField(keys.FUNCTIONS, name),), {name: None}, {})
 
-    def check_dag(self, dag: Dag) -> None:
+    def check_dag(self, dag: Dag, others: Sequence[str] = ()) -> None:
         """Say why a DAG cannot be registered.
+
+        Args:
+            dag: which.
+            others: problems that are known already.
 
         Raises:
             DagError: with every problem found.
         """
-        problems = problems_of(dag, self.functions)
+        problems = [*problems_of(dag, self.functions), *others]
         if problems:
             raise DagError(problems)
 
     def prepare_dag(self, dag: Dag, options: RunOptions = NOTHING_SAID) -> Change | None:
         """Register a DAG. None if the same is registered already.
 
-        A DAG may get other options at any time, but no other steps.
+        A DAG may get other options at any time, and another number of replicas, but no other
+        steps.
 
         Raises:
             DagError: it is not a DAG, or another one has that name.
@@ -142,7 +151,7 @@ class Registry:
         present, target = self.dags.get(dag.name), (True, dag.name)
         if present == dag:
             return self._prepare_options(target, options)
-        if present is not None:
+        if present is not None and present.shape != dag.shape:
             raise DagError(
                 f"another DAG is registered as {dag.name!r}; delete it first or choose a new name."
             )
@@ -220,5 +229,5 @@ def _write_options(target: Target, options: RunOptions) -> Operation:
 
 
 def _unpack_dag(blob: bytes) -> Dag:
-    name, steps, edges = msgpack.unpackb(blob, use_list=False)
-    return Dag(name, tuple(Step(*step) for step in steps), edges)
+    name, steps, *others = msgpack.unpackb(blob, use_list=False)
+    return Dag(name, tuple(Step(*step) for step in steps), *others)

@@ -158,6 +158,8 @@ class Run:
                 ttl=self.options.result_ttl,
                 retried=self.raised < self.options.retries_exceptions,
                 parent=call.parent,
+                alone=self.deaths > 0,
+                warms=call.warm > 0,
             )
         )
 

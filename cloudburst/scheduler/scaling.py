@@ -8,12 +8,12 @@ no clock.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
 
 from cloudburst.core.hosts import Resize, Retire
 from cloudburst.scheduler.membership import Executor, Host, Membership
 from cloudburst.scheduler.placement import LONG, ServiceTimes, width
-from cloudburst.scheduler.queues import ANY, Queues
+from cloudburst.scheduler.queues import ANY, NEEDS, Queues
 from cloudburst.scheduler.turn import Turn
 
 GROW_AFTER = 0.005
@@ -73,13 +73,20 @@ class Scaling:
     def grow(self) -> None:
         """Ask for as many executors as the runs that wait need. To be called at the deadline."""
         self.deadline = None
-        if not self._queues.waiting(ANY):
-            return
-        self.deadline = self._turn.now + GROW_EVERY
-        hosts = self._hosts()
+        for queue in self._queues_that_grow():
+            self.deadline = self._turn.now + GROW_EVERY
+            self._grow_for(queue)
+
+    def _queues_that_grow(self) -> list[str]:
+        """The queues in which runs wait that any executor, or any with a resource, could run."""
+        return [ANY] * self._queues.waiting(ANY) + self._queues.waits_in(NEEDS)
+
+    def _grow_for(self, queue: str) -> None:
+        resource = queue.removeprefix(NEEDS)
+        hosts = self._hosts(resource)
         most = sum(room for _, room, _ in hosts)
         starting = sum(starting for *_, starting in hosts)
-        missing = min(most, self._missing(most + starting) - starting)
+        missing = min(most, self._missing(queue, most + starting) - starting)
         hosts = [host for host in hosts if host[1] > 0]
         while missing > 0 and hosts:
             host = name, room, starting = max(hosts, key=lambda host: host[1])
@@ -88,7 +95,7 @@ class Scaling:
             missing -= more
             self._ask(name, starting + more)
 
-    def retire(self, name: str, warm: Collection[str]) -> list[Executor]:
+    def retire(self, name: str, warm: Container[str]) -> list[Executor]:
         """Let go of a host's executors that are idle for long. To be called at its heartbeats.
 
         Args:
@@ -105,19 +112,19 @@ class Scaling:
         idle = [e for e, seconds in patience.items() if now - e.since >= seconds]
         idle.sort(key=lambda executor: executor.since)
         # None while others wait: it may be wanted in a moment.
-        spare = 0 if self._queues.waiting(ANY) else max(0, len(mine) - size.least)
+        spare = 0 if self._queues_that_grow() else max(0, len(mine) - size.least)
         for executor in idle[:spare]:
             self._members.retire(executor)
         for retiring in self._members.retiring(name):  # again, should it not have heard of it
             self._turn.send(name, Retire(retiring))
         return idle[:spare]
 
-    def _hosts(self) -> list[tuple[str, int, int]]:
+    def _hosts(self, resource: str = "") -> list[tuple[str, int, int]]:
         """Of each host: its name, how many it may start, and how many it is starting."""
         return [
             (name, *self._room(name, host))
             for name, host in self._members.hosts.items()
-            if name not in self._members.draining
+            if name not in self._members.draining and (not resource or resource in host.resources)
         ]
 
     def _room(self, name: str, host: Host) -> tuple[int, int]:
@@ -130,17 +137,22 @@ class Scaling:
         room = min(host.size.most - busy, host.size.ceiling - len(mine)) - starting
         return max(0, room), starting
 
-    def _missing(self, most: int) -> int:
+    def _missing(self, queue: str, most: int) -> int:
         """How many executors the runs that wait could use, or the eldest of them."""
-        executors, now = self._members.executors.values(), self._turn.now
-        wanted, short = 0, False
-        for run in self._queues.first(ANY, most):
+        resource, now = queue.removeprefix(NEEDS), self._turn.now
+        executors: Collection[Executor] = self._members.executors.values()
+        if resource:
+            executors = [executor for executor in executors if resource in executor.resources]
+        wanted, cold, short = 0, 0, False
+        for run in self._queues.first(queue, most):
             expected = self._times.of(run.plan)
-            if run.deaths or max(expected) >= LONG:
+            if run.call.warm:
+                cold += 1  # what is idle may be warm
+            elif run.deaths or max(expected) >= LONG:
                 wanted += width(run.plan, expected)
             else:
                 short = True
-        wanted -= sum(not executor.shares for executor in executors)
+        wanted = cold + max(0, wanted - sum(not executor.shares for executor in executors))
         if not short:
             return wanted
         # Short ones need no executors of their own, but some that are not held up.

@@ -17,7 +17,6 @@ from cloudburst.core.messages import (
     Blocked,
     Call,
     Cancel,
-    DropDag,
     ExecutorReady,
     ExecutorUnknown,
     Finished,
@@ -49,6 +48,7 @@ from cloudburst.scheduler.membership import Membership
 from cloudburst.scheduler.policy import Policy, Preference
 from cloudburst.scheduler.queues import ANY
 from cloudburst.scheduler.registrar import Registrar
+from cloudburst.scheduler.run import Run
 from cloudburst.scheduler.turn import Turn
 
 
@@ -75,8 +75,8 @@ class SchedulerState:
         self.welcome = welcome
         self.max_waiting = max_waiting
         self.tokens = itertools.count(1)
-        self.registrar = Registrar(self.tokens)
         self.members = Membership(host_timeout)
+        self.registrar = Registrar(self.tokens, self.members.resources)
         self.turn = Turn()
         registry = self.registrar.registry
         preference = Preference(policy)
@@ -226,7 +226,8 @@ class SchedulerState:
     def _executor_ready(self, message: ExecutorReady, now: float) -> None:
         if message.protocol != PROTOCOL:
             return
-        executor = self.members.ready(message.name, message.host, message.address, now)
+        name, host, address, resources = *message[1:4], message.resources
+        executor = self.members.ready(name, host, address, now, resources)
         if executor is not None:
             self.life.joined(executor, message.holds)
 
@@ -290,9 +291,8 @@ class SchedulerState:
 
     def _tidy(self) -> None:
         """Let go of what belongs to deleted DAGs and replaced plans."""
-        registry, homes = self.registrar.registry, self.life.placing.homes
-        for home in [home for home in homes if home[0] not in registry.dags]:
-            self.turn.send(homes.pop(home), DropDag(home[0]))
+        registry = self.registrar.registry
+        self.life.placing.forget_dags()
         plans = {plan.id for plan in registry.plans()}
         plans.update(run.plan.id for run in self.life.runs.values())
         self.life.placing.times.forget(plans)
@@ -305,9 +305,11 @@ class SchedulerState:
         self.registrar.validate()
         self.life.validate()
         executors, queues = self.members.executors, self.life.placing.queues
-        idle = [name for name, executor in executors.items() if not executor.shares]
-        assert not any(queues.waiting(name) for name in idle)
-        # What needs several executors at once may wait for them.
-        one = all(len(run.plan.segments) == 1 for run in queues.first(ANY, len(queues)))
-        assert not (idle and queues.waiting(ANY) and one)
+        idle = [executor for executor in executors.values() if not executor.shares]
+        # What needs several executors at once may wait for them, or one that is not warm.
+        waiting = queues.first(ANY, len(queues))
+        assert not (idle and waiting and all(self._runs_anywhere(run) for run in waiting))
         assert not self.turn.commands
+
+    def _runs_anywhere(self, run: Run) -> bool:
+        return len(run.plan.segments) == 1 and not (run.call.warm or run.plan.has_classes)

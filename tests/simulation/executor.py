@@ -103,10 +103,10 @@ class ExecutorProcess(Process):
             yield Wait(SHORT if self.reports else self._idle_time())
             yield from self._take_in()
             self._ask_after_idle()
-            if not self.state.ready:
+            if not self._has_work():
                 yield from self._commit()
                 self._report()
-            while self.state.ready and not self.leaving:
+            while self._has_work() and not self.leaving:
                 yield from self._turn()
                 yield from self._take_in()
         yield from self._take_in()
@@ -115,7 +115,15 @@ class ExecutorProcess(Process):
         self._report()
 
     def _idle_time(self) -> float | None:
-        return max(0.0, self.ask_at - self.clock.now) if self.state.shares else None
+        if not self.state.shares:
+            return None
+        due_at = self.state.ready.due_at()
+        next_at = self.ask_at if due_at is None else min(self.ask_at, due_at)
+        return max(0.0, next_at - self.clock.now)
+
+    def _has_work(self) -> bool:
+        due_at = self.state.ready.due_at()
+        return due_at is not None and self.clock.now >= due_at
 
     def _ask_after_idle(self) -> None:
         if not self.state.shares or self.clock.now < self.ask_at:
@@ -196,7 +204,7 @@ class ExecutorProcess(Process):
             work.run_id != run_id
             and work.run_id in shares
             and shares[work.run_id].epoch == work.epoch
-            for work in self.state.ready
+            for work in self.state.ready.works
         )
 
     def _take_in(self) -> Program[bool]:
@@ -225,13 +233,14 @@ class ExecutorProcess(Process):
 
     def _turn(self) -> Program[None]:
         end = self.clock.now + SHORT
-        while self.clock.now < end and (work := self.state.next_work()) is not None:
-            if (self.finished or self.reports) and not is_short(self.ground, work):
+        while self.clock.now < end and (works := self.state.next_work(self.clock.now)):
+            if (self.finished or self.reports) and not is_short(self.ground, works):
                 yield from self._commit()
                 self._report()
-            self.says_running(work.run_id)
-            done = yield from self.runner.run(work)
-            yield from self._feed(done)
+            self.says_running(works[0].run_id if len(works) == 1 else "")
+            dones = yield from self.runner.run(works)
+            for done in dones:
+                yield from self._feed(done)
         self.says_running("")
         yield from self._commit()
 
@@ -276,6 +285,7 @@ class ExecutorProcess(Process):
                 self.reports.append(message)
                 self._report()
             case Interrupt(run_id=run_id, state=state):
+                self.says_running(run_id)
                 self.doorbell.ring(run_id, state)
             case _:
                 raise AssertionError(f"{command} cannot be carried out while user code runs")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cloudburst.core.messages import Frames
@@ -100,8 +100,13 @@ class Runner:
         else:
             self._bell.answer()
 
-    def run(self, work: Work) -> Program[Done]:
+    def run(self, works: Sequence[Work]) -> Program[list[Done]]:
         """Run a segment, however it ends."""
+        (work,) = works
+        done = yield from self._run(work)
+        return [done]
+
+    def _run(self, work: Work) -> Program[Done]:
         begin = self._ground.clock.now
         attempt = self._ground.witness.begins(work)
         failed, reason = True, ""
@@ -247,8 +252,9 @@ class Runner:
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
-def is_short(ground: Ground, work: Work) -> bool:
+def is_short(ground: Ground, works: Sequence[Work]) -> bool:
     """Whether a segment is expected to take next to no time."""
+    work = works[0]
     if any(Argument.of(argument.frames).is_reference for argument in work.arguments):
         return False
     steps = [

@@ -63,7 +63,11 @@ def _of_hosts(world: World) -> Iterator[str]:
         for executor in host.living():
             state = executor.state
             holds = [*state.shares, *state.early, *executor.finished, *executor.reports]
-            if holds or state.running or any(work.run_id in state.shares for work in state.ready):
+            if (
+                holds
+                or state.running
+                or any(work.run_id in state.shares for work in state.ready.works)
+            ):
                 yield f"{executor.name} holds {holds}, runs {state.running}"
 
 

@@ -204,7 +204,7 @@ class World:
         self.registry.apply(change)
         self._note_plans()
         client.request(
-            RegisterFunction(1, function.name, "v2", function.is_class, options=RunOptions())
+            RegisterFunction(1, FunctionInfo(function.name, "v2", function.is_class), RunOptions())
         )
 
     def _remove(self, pick: int) -> None:

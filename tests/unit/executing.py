@@ -134,7 +134,7 @@ class Executor:
         state = self.state
         live = [
             work
-            for work in state.ready
+            for work in state.ready.works
             if work.run_id in state.shares and state.shares[work.run_id].epoch == work.epoch
         ]
         return [steps(work) for work in live]
@@ -142,17 +142,16 @@ class Executor:
     def peek(self) -> Work:
         """What is to run next; it stays there."""
         work = self.work()
-        self.state.ready.appendleft(work)
+        self.state.ready.works.appendleft(work)
         return work
 
     def work(self) -> Work:
         """Take out what is to run next; there must be something."""
-        work = self.state.next_work()
-        assert work is not None
+        (work,) = self.state.next_work()
         return work
 
     def idle(self) -> bool:
-        return self.state.next_work() is None
+        return not self.state.next_work()
 
     def run(self, value: str = "", *, failed: bool = False) -> list[Command]:
         """Run the next segment, in 0.5 seconds and with this value: what is to be done then."""
@@ -165,7 +164,7 @@ class Executor:
     def holds_nothing(self) -> bool:
         """Whether no run has left anything but the memory of its end."""
         state = self.state
-        return self.idle() and not (state.shares or state.ready or state.early)
+        return self.idle() and not (state.shares or state.ready.works or state.early)
 
 
 def over(epoch: int = 1, *segments: int, state: str = "RUNNING") -> Finished:

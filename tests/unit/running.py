@@ -152,13 +152,13 @@ class Stage:
 
     def work(self) -> Work:
         """Take out the segment that is to run next."""
-        work = self.state.next_work()
-        assert work is not None
+        (work,) = self.state.next_work()
         return work
 
     def next(self) -> Done:
         """Run the next segment."""
-        return self.runner.run(self.work())
+        (done,) = self.runner.run([self.work()])
+        return done
 
     def keep_failure(self, key: str, end: Deliver) -> None:
         """Store the end of a run as its result."""

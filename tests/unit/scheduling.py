@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar, Unpack
 
+from cloudburst.core.dag import Dag, make_steps
 from cloudburst.core.hosts import Draining, ExecutorDied, Heartbeat, PoolSize
 from cloudburst.core.messages import (
     PROTOCOL,
@@ -25,6 +26,7 @@ from cloudburst.core.messages import (
     Welcome,
 )
 from cloudburst.core.options import NOTHING_SAID, OptionsSaid, RunOptions, make_options
+from cloudburst.core.plan import FunctionInfo
 from cloudburst.core.requests import RegisterDag, RegisterFunction
 from cloudburst.core.wire import unpack_context
 from cloudburst.errors import CloudburstError, KVSUnavailable
@@ -32,7 +34,8 @@ from cloudburst.kvs.base import Commit, CommitRun, Operation
 from cloudburst.kvs.memory import MemoryStore
 from cloudburst.scheduler.acceptance import RECORD_AFTER
 from cloudburst.scheduler.events import Command, Event, Received, Send, Tick, Write, Written
-from cloudburst.scheduler.placement import Homes, ServiceTimes
+from cloudburst.scheduler.homes import Home
+from cloudburst.scheduler.placement import ServiceTimes
 from cloudburst.scheduler.queues import Queues
 from cloudburst.scheduler.run import Run
 from cloudburst.scheduler.state import SchedulerState
@@ -76,8 +79,13 @@ class Cluster:
         return self.state.life.placing.times
 
     @property
-    def homes(self) -> Homes:
-        return self.state.life.placing.homes
+    def homes(self) -> dict[Home, list[str]]:
+        """Where instances are kept, for what."""
+        found: dict[Home, list[str]] = {}
+        for name in self.state.members.executors:
+            for home in self.state.life.placing.homes.at(name):
+                found.setdefault(home, []).append(name)
+        return found
 
     def feed(self, event: Event) -> list[Command]:
         commands = self.state.handle(event, self.now)
@@ -136,23 +144,28 @@ class Cluster:
         is_class: bool = False,
         options: RunOptions = NOTHING_SAID,
         limits: tuple[int, int] = (0, 0),
+        batch: tuple[int, float] = (0, 0.0),
+        needs: str = "",
     ) -> list[Command]:
-        """``limits`` are ``max_concurrency`` and ``max_per_host``."""
+        """``limits`` are ``max_concurrency`` and ``max_per_host``, ``batch`` is size and wait."""
         self.requests += 1
-        request = RegisterFunction(self.requests, name, version, is_class, options, *limits)
+        function = FunctionInfo(name, version, is_class, *limits, *batch, needs)
+        request = RegisterFunction(self.requests, function, options)
         return self.write(self.tell("client", request))
 
     def dag(
         self,
         name: str,
-        steps: Sequence[str | tuple[str, str]],
+        steps: Sequence[object],
         edges: Iterable[tuple[str, str]] = (),
         *,
+        colocated: tuple[tuple[str, ...], ...] = (),
+        replicas: int = 1,
         options: RunOptions = NOTHING_SAID,
     ) -> list[Command]:
         self.requests += 1
-        pairs = tuple((step, step) if isinstance(step, str) else step for step in steps)
-        request = RegisterDag(self.requests, name, pairs, tuple(edges), options, only_check=False)
+        dag = Dag(name, make_steps(steps), tuple(edges), colocated, replicas)
+        request = RegisterDag(self.requests, *dag, options, only_check=False)
         return self.write(self.tell("client", request))
 
     # the store

@@ -149,8 +149,7 @@ def test_the_code_that_comes_next_does_not_wait_yet(code: Job) -> None:
 
 
 def test_code_that_is_stopped_while_it_waits_is_over_once_it_has_ended(executor: Executor) -> None:
-    work = executor.state.running
-    assert work is not None
+    (work,) = executor.state.running
     executor.take(Stop("code", 3, RunState.CANCELLED))
 
     assert told(executor.take(Waits(waits=False))) == [Blocked("code", 3, waits=False)]

@@ -192,7 +192,7 @@ def test_a_run_that_has_begun_is_not_yielded() -> None:
     executor.take(begun.start())
     executor.run("top")
     executor.take(slow.start())
-    executor.state.ready.rotate(1)
+    executor.state.ready.works.rotate(1)
     executor.work()
 
     assert executor.take(Bounce("e-1")) == []

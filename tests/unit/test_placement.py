@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cloudburst.core.dag import Dag, make_steps
 from cloudburst.core.plan import FunctionInfo, Plan, compile_dag, compile_function
+from cloudburst.scheduler.homes import Homes
 from cloudburst.scheduler.membership import AHEAD, Executor
 from cloudburst.scheduler.placement import (
     LONG,
@@ -16,10 +17,12 @@ from cloudburst.scheduler.placement import (
     TRIFLE,
     UNKNOWN,
     Placement,
+    Scene,
     ServiceTimes,
     place,
     width,
 )
+from cloudburst.scheduler.queues import HOME
 
 FUNCTIONS = {name: FunctionInfo(name, "v1", is_class=name == "C") for name in "fC"}
 LONE = compile_function(FUNCTIONS["f"])
@@ -47,10 +50,20 @@ def chosen(
     plan: Plan,
     members: dict[str, Executor],
     expected: float = 1.0,
-    homes: dict[tuple[str, int], str] | None = None,
+    homes: Homes | None = None,
 ) -> list[str]:
-    placement = place(plan, members, [expected] * len(plan.segments), homes or {})
+    scene = Scene(members, homes or Homes())
+    placement = place(plan, scene, [expected] * len(plan.segments))
     return [executor.name for executor in placement.executors]
+
+
+def settled(plan: Plan, members: dict[str, Executor], kept: dict[int, str]) -> Homes:
+    """Homes of some of a plan's segments; the others' steps are of no class."""
+    homes = Homes()
+    anywhere = next(iter(members))
+    names = [kept.get(number, anywhere) for number in range(len(plan.segments))]
+    homes.settle(plan, [members[name] for name in names], 1)
+    return homes
 
 
 # service times
@@ -118,7 +131,7 @@ def test_only_the_plans_that_are_kept_are_remembered() -> None:
 
 def test_without_executors_a_run_waits_for_any() -> None:
     for plan in (LONE, fan(3)):
-        placement = place(plan, {}, [1.0] * len(plan.segments), {})
+        placement = place(plan, Scene({}, Homes()), [1.0] * len(plan.segments))
         assert (placement.executors, placement.blocked_on) == ((), "")
 
 
@@ -178,23 +191,26 @@ def test_segments_of_other_depths_do_not_count_against_each_other() -> None:
 
 def test_a_segment_with_a_home_goes_there_however_busy_it_is() -> None:
     plan = fan(2, "C")
-    homes = {("d", 1): "e2", ("d", 2): "e2"}
+    members = executors(0.0, 0.0, 9.0)
+    homes = settled(plan, members, {1: "e2", 2: "e2"})
 
-    assert chosen(plan, executors(0.0, 0.0, 9.0), homes=homes) == ["e0", "e2", "e2", "e0"]
+    assert chosen(plan, members, homes=homes) == ["e0", "e2", "e2", "e0"]
 
 
 def test_a_source_with_a_home_waits_for_it() -> None:
     plan = compile_dag(Dag("d", make_steps(["C"]), ()), FUNCTIONS)
 
-    placement = place(plan, executors(0.0, 9.0), [1.0], {("d", 0): "e1"})
+    members = executors(0.0, 9.0)
+    placement = place(plan, Scene(members, settled(plan, members, {0: "e1"})), [1.0])
 
-    assert (placement.executors, placement.blocked_on) == ((), "e1")
+    assert (placement.executors, placement.blocked_on) == ((), HOME + "d")
 
 
 def test_the_home_of_another_dag_does_not_matter() -> None:
-    plan = compile_dag(Dag("d", make_steps(["C"]), ()), FUNCTIONS)
+    plan, other = (compile_dag(Dag(name, make_steps(["C"]), ()), FUNCTIONS) for name in "de")
+    members = executors(0.0, 0.0)
 
-    assert chosen(plan, executors(0.0, 0.0), homes={("e", 0): "e1"}) == ["e0"]
+    assert chosen(plan, members, homes=settled(other, members, {0: "e1"})) == ["e0"]
 
 
 # executors that may come
@@ -208,10 +224,11 @@ def hoping(
     plan: Plan,
     members: dict[str, Executor],
     expected: float = 1.0,
-    homes: dict[tuple[str, int], str] | None = None,
+    homes: Homes | None = None,
 ) -> Placement:
     """Where the segments go if there could be more executors soon."""
-    return place(plan, members, [expected] * len(plan.segments), homes or {}, 0.0, yes)
+    scene = Scene(members, homes or Homes(), more_may_come=yes)
+    return place(plan, scene, [expected] * len(plan.segments))
 
 
 def test_long_branches_wait_for_executors_of_their_own() -> None:
@@ -234,7 +251,8 @@ def test_nobody_is_asked_whether_more_will_come_if_there_are_enough() -> None:
         raise AssertionError
 
     for members in (executors(0.0, 0.0, 0.0), executors(0.0, 0.0, 0.0, 0.0)):
-        assert place(fan(3), members, [1.0] * 5, {}, 0.0, asked).blocked_on is None
+        scene = Scene(members, Homes(), more_may_come=asked)
+        assert place(fan(3), scene, [1.0] * 5).blocked_on is None
 
 
 def test_a_busy_executor_is_good_enough_for_a_branch_but_not_one_that_is_blocked() -> None:
@@ -247,9 +265,9 @@ def test_a_busy_executor_is_good_enough_for_a_branch_but_not_one_that_is_blocked
 
 def test_branches_at_home_do_not_wait_for_others() -> None:
     """Their executor is known, whether or not there are more."""
-    homes = {("d", 1): "e1", ("d", 2): "e1"}
+    plan, members = fan(2, "C"), executors(0.0, 0.0)
 
-    placement = hoping(fan(2, "C"), executors(0.0, 0.0), homes=homes)
+    placement = hoping(plan, members, homes=settled(plan, members, {1: "e1", 2: "e1"}))
 
     assert [executor.name for executor in placement.executors] == ["e0", "e1", "e1", "e1"]
 
@@ -282,7 +300,7 @@ def test_only_branches_at_a_time_count_for_the_width() -> None:
 def test_every_segment_is_placed_or_none(width: int, loads: list[float], expected: float) -> None:
     plan, members = fan(width), executors(*loads)
 
-    placement = place(plan, members, [expected] * len(plan.segments), {})
+    placement = place(plan, Scene(members, Homes()), [expected] * len(plan.segments))
 
     has_room = any(one.has_room(expected) for one in members.values())
     assert len(placement.executors) == (len(plan.segments) if has_room else 0)

@@ -8,8 +8,9 @@ import pytest
 
 from cloudburst.config import POLICIES
 from cloudburst.core.plan import FunctionInfo, compile_function
+from cloudburst.scheduler.homes import Homes
 from cloudburst.scheduler.membership import Executor
-from cloudburst.scheduler.placement import place
+from cloudburst.scheduler.placement import Scene, place
 from cloudburst.scheduler.policy import BUSY, Policy, Preference
 
 PLAN = compile_function(FunctionInfo("f", "v", is_class=False))
@@ -24,7 +25,8 @@ def executors() -> dict[str, Executor]:
 
 
 def chosen(executors: dict[str, Executor], preference: Preference, times: int = 1) -> list[str]:
-    placements = [place(PLAN, executors, [0.001], {}, preference=preference) for _ in range(times)]
+    scene = Scene(executors, Homes(), preference=preference)
+    placements = [place(PLAN, scene, [0.001]) for _ in range(times)]
     return [placement.executors[0].name for placement in placements]
 
 

@@ -49,7 +49,7 @@ class Waiting:
         self.queues.validate(self.runs)
 
     def pop(self, executor: str) -> str | None:
-        run = self.queues.pop(executor)
+        run = self.queues.pop((ANY, executor))
         self.queues.validate(self.runs)
         return run.run_id if run else None
 
@@ -206,7 +206,7 @@ def test_whoever_comes_and_leaves_the_rest_is_served_in_order(waiting: Waiting, 
     for room in ("a", "b"):
         mine = [name for name in there if there[name] in (ANY, room)]
         served = []
-        while (run := waiting.queues.pop(room)) is not None:
+        while (run := waiting.queues.pop((ANY, room))) is not None:
             served.append(run.run_id)
             waiting.queues.validate(waiting.runs)
             del there[run.run_id]
@@ -219,7 +219,7 @@ def test_who_has_left_does_not_leave_again(waiting: Waiting) -> None:
     assert waiting.queues.remove(waiting.run("r1"))
 
     assert not waiting.queues.remove(waiting.run("r1"))
-    assert waiting.queues.pop(ANY) is None
+    assert waiting.queues.pop((ANY,)) is None
 
 
 def test_what_thousands_leave_behind_goes(waiting: Waiting) -> None:
@@ -232,4 +232,4 @@ def test_what_thousands_leave_behind_goes(waiting: Waiting) -> None:
 
     (heap,) = waiting.queues._for_room.values()
     assert len(heap) < 100
-    assert waiting.queues.pop(ANY) is runs[0]
+    assert waiting.queues.pop((ANY,)) is runs[0]

@@ -6,7 +6,9 @@ import itertools
 
 import pytest
 
+from cloudburst.core.dag import Dag, Step, make_steps
 from cloudburst.core.options import NOTHING_SAID
+from cloudburst.core.plan import FunctionInfo
 from cloudburst.core.requests import (
     DagFound,
     DeleteDag,
@@ -26,12 +28,15 @@ from cloudburst.errors import KVSUnavailable
 from cloudburst.scheduler.events import Command, Send, Write
 from cloudburst.scheduler.registrar import Registrar
 
+RESOURCES = ("gpu", "ssd")
+"""What hosts of the cluster have."""
+
 
 class Office:
     """A registrar, and a store that writes when it is told to."""
 
     def __init__(self) -> None:
-        self.registrar = Registrar(itertools.count(1))
+        self.registrar = Registrar(itertools.count(1), lambda: RESOURCES)
         self.writes: list[Write] = []
 
     def ask(self, message: object, client: str = "client") -> list[object]:
@@ -54,15 +59,15 @@ class Office:
         return [command.message for command in commands if isinstance(command, Send)]
 
 
-def register(name: str, version: str = "v1", request: int = 1) -> RegisterFunction:
-    return RegisterFunction(request, name, version, is_class=False, options=NOTHING_SAID)
+def register(name: str, version: str = "v1", request: int = 1, needs: str = "") -> RegisterFunction:
+    info = FunctionInfo(name, version, is_class=False, needs=needs)
+    return RegisterFunction(request, info, NOTHING_SAID)
 
 
 def register_dag(
     name: str, *steps: str, edges: tuple[tuple[str, str], ...] = (), only_check: bool = False
 ) -> RegisterDag:
-    pairs = tuple((step, step) for step in steps)
-    return RegisterDag(2, name, pairs, edges, NOTHING_SAID, only_check)
+    return RegisterDag(2, *Dag(name, make_steps(steps), edges), NOTHING_SAID, only_check)
 
 
 @pytest.fixture
@@ -85,7 +90,7 @@ def test_a_function_is_registered_when_it_is_written() -> None:
 
 
 def test_the_reply_goes_to_who_asked() -> None:
-    registrar = Registrar(itertools.count(1))
+    registrar = Registrar(itertools.count(1), lambda: RESOURCES)
     (write,) = registrar.request("one", register("f"))
     assert isinstance(write, Write)
     list(registrar.request("two", register("g")))
@@ -195,7 +200,8 @@ def test_a_dag_may_be_checked_without_registering_it(office: Office) -> None:
 def test_steps_with_names_that_cannot_be_used_are_refused(
     office: Office, steps: tuple[tuple[str, str], ...]
 ) -> None:
-    (refusal,) = office.ask(RegisterDag(1, "x", steps, (), NOTHING_SAID, only_check=False))
+    dag = Dag("x", tuple(Step(*step) for step in steps), ())
+    (refusal,) = office.ask(RegisterDag(1, *dag, NOTHING_SAID, only_check=False))
 
     assert isinstance(refusal, Refused)
     assert refusal.error == "DagError"

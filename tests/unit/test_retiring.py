@@ -95,7 +95,7 @@ def test_executors_that_keep_instances_are_given_more_time() -> None:
     cluster.register("C", is_class=True)
     cluster.dag("d", [("s", "C")])
     cluster.learn("d")
-    assert cluster.homes == {("d", 0): "a"}
+    assert cluster.homes == {("d", "s"): ["a"]}
     cluster.live(2 * IDLE)
     assert [*cluster.state.members.executors] == ["a"]
 
@@ -110,7 +110,7 @@ def test_instances_are_not_kept_warm_for_ever() -> None:
     cluster.dag("d", [("s", "C")])
     cluster.learn("d")
     cluster.live(KEEP_WARM - 1.0)
-    assert cluster.homes == {("d", 0): "a"}
+    assert cluster.homes == {("d", "s"): ["a"]}
 
     cluster.live(2.0)
     assert not cluster.state.members.executors

@@ -165,7 +165,7 @@ def failure_of(stage: Stage, frames: Frames) -> BaseException:
     stage.start(stage.lone("all"), all=given("argument"))
     work = stage.work()
     (argument,) = work.arguments
-    done = stage.runner.run(work._replace(arguments=[argument._replace(frames=frames)]))
+    (done,) = stage.runner.run([work._replace(arguments=[argument._replace(frames=frames)])])
     assert done.failed
     assert not isinstance(done.value, Local)
     failure = failure_in(unpack(done.value))
@@ -182,7 +182,7 @@ def test_an_input_that_is_no_value_fails_the_run(stage: Stage) -> None:
     stage.start(stage.dag("one>all two>all"))
     stage.state.handle(stage.next())
     stage.state.handle(stage.next())
-    done = stage.runner.run(stage.work()._replace(inputs=[[b"garbage"], [b"garbage"]]))
+    (done,) = stage.runner.run([stage.work()._replace(inputs=[[b"garbage"], [b"garbage"]])])
 
     assert done.failed
 

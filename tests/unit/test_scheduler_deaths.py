@@ -257,10 +257,10 @@ def test_runs_that_waited_for_the_home_of_an_instance_go_elsewhere(cluster: Clus
     cluster.dag("one", ["C"])
     for number in range(3):
         cluster.call(f"r{number}", "one")
-    assert cluster.homes == {("one", 0): "a"}
+    assert cluster.homes == {("one", "C"): ["a"]}
 
     assert started(cluster.die("a")) == [("r0", "b")]
-    assert cluster.homes == {("one", 0): "b"}
+    assert cluster.homes == {("one", "C"): ["b"]}
     assert started(cluster.finish("r0")) == [("r1", "b")]
 
 

@@ -162,7 +162,7 @@ def test_other_nonsense_is_refused(kind: str, fields: dict[str, Any]) -> None:
 
 
 def test_what_users_name_may_be_anything_as_the_answer_says_what_is_wrong() -> None:
-    for kind in ("GetFunction", "GetDag", "DeleteDag", "RegisterFunction"):
+    for kind in ("GetFunction", "GetDag", "DeleteDag", "DeleteFunction"):
         assert decode(altered(BY_NAME[kind], name=""))
 
 

@@ -1,0 +1,88 @@
+"""Steps, DAGs and chains of DAGs as users write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from cloudburst.core.dag import Dag, FirstOf, make_edges, make_groups, make_steps, with_needs
+from cloudburst.core.options import check_limit
+from cloudburst.errors import UsageError
+from cloudburst.serialization import join, pack
+
+GPU = "gpu"
+"""The resource that ``gpu_functions`` need."""
+
+StepSaid: TypeAlias = str | tuple[str, str] | FirstOf
+"""A function's name, a (step, function) pair, or `first_of` one of these."""
+
+Then: TypeAlias = str | tuple[str, Mapping[str, Any]]
+"""The DAG that follows another, with its own arguments if it has any."""
+
+
+class ChainLink(NamedTuple):
+    """A DAG of a chain, and its own arguments."""
+
+    dag: str
+    arg_map: Mapping[str, Any]
+
+
+def first_of(step: str | tuple[str, str], invalid: Iterable[Any] = ()) -> FirstOf:
+    """A step that is fired by the first of the results that lead to it, and gets only that.
+
+    What the steps before it have not finished by then is stopped. If one of them raises, its
+    result does not count; if none counts, the run fails with `NoValidResult`.
+
+    Args:
+        step: a function's name, or a ``(step, function)`` pair, as in `register_dag`.
+        invalid: results that do not count, compared with ``==``: ``[None]``, say.
+
+    Raises:
+        UsageError: ``invalid`` is no list.
+        SerializationError: one of its items cannot be pickled.
+    """
+    if isinstance(invalid, str | bytes) or not isinstance(invalid, Iterable):
+        raise UsageError(f"invalid is a list of results that do not count, not {invalid!r:.80}")
+    packed = pack(list(invalid), f"the invalid results of step {step!r:.80}")
+    return FirstOf(step, bytes(join(packed.frames)))
+
+
+def make_chain(then: Then | Sequence[Then] | None) -> list[ChainLink]:
+    """The DAGs that are called one after another, from what ``call_dag(..., then=)`` was given.
+
+    Raises:
+        UsageError: it is neither a DAG's name, nor a (name, arg_map) pair, nor a list of these.
+    """
+    match then:
+        case None:
+            return []
+        case str() as name:
+            return [ChainLink(name, {})]
+        case (str() as name, Mapping() as arg_map):
+            return [ChainLink(name, arg_map)]
+        case [*links] if all(isinstance(link, str | tuple) for link in links):
+            return [made for link in links for made in make_chain(link)]
+    raise UsageError(
+        f"then is a DAG's name, a (name, arg_map) pair, or a list of these, not {then!r:.80}"
+    )
+
+
+def make_dag(  # noqa: PLR0917  all that makes a DAG
+    name: str,
+    functions: Iterable[StepSaid],
+    connections: Iterable[Sequence[str]],
+    colocated: Iterable[str | Iterable[str]] = (),
+    gpu_functions: Iterable[str] = (),
+    replicas: int = 1,
+) -> Dag:
+    """A DAG of what `register_dag` was given.
+
+    Raises:
+        DagError: these are not steps and connections, or name steps that there are not.
+        UsageError: ``replicas`` is no number.
+    """
+    steps = make_steps(functions)
+    groups = make_groups(colocated, steps)
+    steps = with_needs(steps, GPU, gpu_functions)
+    most = check_limit("replicas", replicas) or 1
+    return Dag(name, steps, make_edges(connections), groups, most)

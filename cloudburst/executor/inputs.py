@@ -1,0 +1,153 @@
+"""What steps are called with: values from other steps, own arguments, and what references mean."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from cloudburst.core.messages import Buffer, Frames
+from cloudburst.core.plan import PlanStep
+from cloudburst.errors import KeyNotFound, NoValidResult
+from cloudburst.executor.events import Argument, Local, Work
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import Get, KeyValueStore
+from cloudburst.serialization import (
+    CloudburstReference,
+    describe,
+    failure_in,
+    has_references,
+    pack_cluster_failure,
+    references_in,
+    resolve,
+    split,
+    unpack,
+)
+
+_LONGEST_PAUSE = 0.1
+_KNOWN = 1000
+"""Lists of values that do not count, kept unpacked."""
+
+
+class StepFailed(Exception):
+    """A step cannot run or raised; ``frames`` is the failure to deliver."""
+
+    def __init__(self, frames: Frames, reason: str) -> None:
+        super().__init__(reason)
+        self.frames = frames
+
+
+class DoesNotCount(Exception):
+    """What came for a step does not fire it, and more may come."""
+
+
+class Inputs:
+    """Makes values of what came for a segment.
+
+    Args:
+        store: for references.
+    """
+
+    def __init__(self, store: KeyValueStore) -> None:
+        self._store = store
+        self._invalid: dict[bytes, list[Any]] = {}
+
+    def upstream(self, work: Work) -> list[Any]:
+        """The results of the steps before a segment.
+
+        Raises:
+            DoesNotCount: it waits for another one.
+            StepFailed: none of those that it waited for counts.
+        """
+        values = [
+            value.value if isinstance(value, Local) else unpack(value) for value in work.inputs
+        ]
+        if work.segment in work.route.first_of:
+            self._check_counts(work, values[0])
+        return values
+
+    def _check_counts(self, work: Work, value: Any) -> None:
+        head = work.route.plan.head(work.segment)
+        failure = failure_in(value)
+        if failure is None and not any(_equal(value, other) for other in self._not_counting(head)):
+            return
+        if work.others:
+            raise DoesNotCount
+        said = describe(failure.exception()) if failure is not None else f"{value!r:.200}"
+        error = NoValidResult(
+            f"no result counts of those that lead to step {head.name!r}; the last was: {said}"
+        )
+        raise StepFailed(pack_cluster_failure(error), str(error))
+
+    def _not_counting(self, head: PlanStep) -> list[Any]:
+        known = self._invalid.get(head.invalid)
+        if known is None:
+            if len(self._invalid) >= _KNOWN:
+                self._invalid.clear()
+            known = self._invalid[head.invalid] = unpack(split(head.invalid))
+        return known
+
+    def with_own_arguments(
+        self, work: Work, step: int, upstream: list[Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """A step's positional arguments, those from other steps last, and its keywords.
+
+        Raises:
+            KeyNotFound: nothing appeared in time under what a reference names.
+            StepFailed: a reference is to a run that failed.
+        """
+        positional: list[Any] = []
+        keywords: dict[str, Any] = {}
+        for argument in work.arguments:
+            if argument.step != step:
+                continue
+            value = self._argument(work, argument)
+            if argument.keyword:
+                keywords[argument.keyword] = value
+            else:
+                positional.append(value)
+        return positional + upstream, keywords
+
+    def _argument(self, work: Work, argument: Argument) -> Any:
+        value = unpack(argument.frames)
+        if not has_references(argument.frames):
+            return value
+        found = self._fetch(references_in(value), work.route.context.patience)
+        return resolve(value, found.__getitem__)
+
+    def _fetch(
+        self, references: list[CloudburstReference], timeout: float
+    ) -> dict[CloudburstReference, Any]:
+        """Read what references stand for, waiting for keys that are not there yet."""
+        deadline = time.monotonic() + timeout
+        pause = 0.001
+        found: dict[CloudburstReference, Any] = {}
+        while True:
+            missing = [reference for reference in references if reference not in found]
+            blobs = self._store.execute([Get(keys.object_key(r.key)) for r in missing])
+            for reference, blob in zip(missing, blobs, strict=True):
+                if blob is not None:
+                    found[reference] = _referenced(reference, blob)
+            if len(found) == len(references):
+                return found
+            if time.monotonic() >= deadline:
+                names = ", ".join(repr(r.key) for r in references if r not in found)
+                raise KeyNotFound(f"nothing was stored under {names} within {timeout:g} seconds")
+            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _referenced(reference: CloudburstReference, blob: Buffer) -> Any:
+    if not reference.deserialize:
+        return bytes(blob)
+    frames = split(blob)
+    value = unpack(frames)
+    if failure_in(value) is not None:
+        raise StepFailed(frames, f"the run {reference.key!r} that it refers to failed")
+    return value
+
+
+def _equal(value: Any, other: Any) -> bool:
+    try:
+        return type(value) is type(other) and bool(value == other)
+    except (TypeError, ValueError):  # an array's comparison is no truth value
+        return False
