@@ -18,7 +18,7 @@ from cloudburst.core.plan import Plan
 from cloudburst.scheduler.homes import Homes
 from cloudburst.scheduler.membership import Executor
 from cloudburst.scheduler.policy import BUSY, Policy, Preference
-from cloudburst.scheduler.queues import ANY, HOME, NEEDS
+from cloudburst.scheduler.queues import ANY, HOME, queue_for
 
 UNKNOWN = 1.0
 """Seconds assumed of a segment that never ran: long enough not to be sent ahead."""
@@ -160,12 +160,7 @@ def place(plan: Plan, scene: Scene, expected: Sequence[float]) -> Placement:
         return Placement((best,)) if best else Placement((), HOME + plan.dag)
     needs = plan.head(0).needs if plan.needs else ""
     best = _with_room(plan, scene, scene.able(needs).values(), expected[0])
-    return Placement((best,)) if best else Placement((), _queue_of(needs))
-
-
-def _queue_of(needs: str) -> str:
-    """Where to wait for an executor that has what is needed."""
-    return NEEDS + needs if needs else ANY
+    return Placement((best,)) if best else Placement((), queue_for(needs))
 
 
 def _with_room(
@@ -276,12 +271,12 @@ class _GraphPlacer:
             executor = choose(number, homes, needs)
             if executor is None:
                 settled = homes and not scene.may_settle(homes)
-                return Placement((), HOME + plan.dag if settled else _queue_of(needs))
+                return Placement((), HOME + plan.dag if settled else queue_for(needs))
             level = self.levels[depths[number]]
             free = not homes and not (segment.group and segment.group in self.groups)
             alone = self.expected[number] >= LONG or self._races(number)
             if free and alone and level.is_taken(executor) and self._more_may_come():
-                return Placement((), _queue_of(needs))
+                return Placement((), queue_for(needs))
             if segment.group:
                 self.groups.setdefault(segment.group, executor)
             self.chosen.append(executor)

@@ -15,7 +15,7 @@ from cloudburst.scheduler.limits import Limits, queue_of
 from cloudburst.scheduler.membership import Executor, Membership
 from cloudburst.scheduler.placement import UNKNOWN, Scene, ServiceTimes, never, place
 from cloudburst.scheduler.policy import Preference
-from cloudburst.scheduler.queues import ANY, HOME, LIMIT, NEEDS, Queues
+from cloudburst.scheduler.queues import ANY, HOME, LIMIT, NEEDS, WARM, Queues, queue_for
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run
 from cloudburst.scheduler.scaling import Scaling
@@ -104,6 +104,9 @@ class Placing:
 
     def enqueue(self, run: Run) -> None:
         """Place a run, unless others wait for the same room."""
+        if run.call.warm:
+            self._place(run)
+            return
         for function in self.limits.of(run.plan):
             if self.queues.waiting(queue_of(function.name)):
                 self.queues.add(run, queue_of(function.name))
@@ -122,8 +125,7 @@ class Placing:
         """Where others wait that a run of a plan must not overtake."""
         if self.homes.of(plan, 0):
             return HOME + plan.dag
-        needs = plan.head(0).needs if plan.needs else ""
-        return NEEDS + needs if needs else ANY
+        return queue_for(plan.head(0).needs)
 
     def serve(self, executor: Executor) -> None:
         """An executor has less to do: runs that wait for room may start."""
@@ -142,7 +144,10 @@ class Placing:
     def _serves(self, executor: Executor) -> list[str]:
         """The queues of runs that room on an executor may serve."""
         homes = dict.fromkeys([HOME + dag for dag, _ in sorted(self.homes.at(executor.name))])
-        return [ANY, *homes, *(NEEDS + resource for resource in executor.resources)]
+        served = [ANY, *homes, *(NEEDS + resource for resource in executor.resources)]
+        if self.queues.waits_in(WARM):
+            served += [WARM + resource for resource in ("", *executor.resources)]
+        return served
 
     def serve_limited(self) -> None:
         """Runs that wait for others of the same function may start, if some have ended."""
@@ -166,7 +171,7 @@ class Placing:
     def _use_idle(self) -> None:
         """Who waited for several executors may have held up others."""
         idle = [e for e in self._members.executors.values() if not e.shares]
-        for resource in ("", *(queue.removeprefix(NEEDS) for queue in self.queues.waits_in(NEEDS))):
+        for resource in dict.fromkeys([resource for _, resource in self.queues.that_grow()]):
             able = [e for e in idle if not resource or resource in e.resources]
             if able:
                 self.serve(able[0])
@@ -254,8 +259,9 @@ class Placing:
             return queue_of(full)
         placement = place(run.plan, self._scene(run, limited), expected)
         if placement.blocked_on is not None:
-            self._queue(run, placement.blocked_on)
-            return placement.blocked_on
+            queue = _queue_in(run, placement.blocked_on)
+            self._queue(run, queue)
+            return queue
         run.placed_on = self.limits.fitted(run.plan, limited, placement.executors)
         self._start(run, expected)
         self.limits.take(run, limited)
@@ -307,7 +313,11 @@ class Placing:
         if len(warm) >= run.call.warm:
             return executors
         cold = {name: e for name, e in executors.items() if name not in warm}
-        return cold if cold or self.scaling.may_grow() else executors
+        # If there is none, nor will be, one that is warm does no harm.
+        wanted = {plan.head(number).needs for number in range(len(plan.segments))}
+        offered = {resource for e in cold.values() for resource in ("", *e.resources)}
+        missing = wanted.difference(offered)
+        return cold if all(map(self.scaling.may_grow, missing)) else executors
 
     def _start(self, run: Run, expected: list[float]) -> None:
         """Send a run that is placed to its executors."""
@@ -333,7 +343,7 @@ class Placing:
 
     def _queue(self, run: Run, queue: str) -> None:
         self.queues.add(run, queue)
-        if queue == ANY or queue.startswith(NEEDS):
+        if queue == ANY or queue.startswith((NEEDS, WARM)):
             self.scaling.waits()
 
     def validate(self, runs: Mapping[str, Run]) -> None:
@@ -343,3 +353,10 @@ class Placing:
         assert all(hoping and hoping <= runs.keys() for hoping in self._hopes.values())
         assert self._hopes.keys().isdisjoint(runs)
         self.homes.validate(self._members.executors, self._registry.dags)
+
+
+def _queue_in(run: Run, blocked_on: str) -> str:
+    """Where a run waits that cannot be placed: not before others, if it only loads code."""
+    if not run.call.warm:
+        return blocked_on
+    return WARM + (blocked_on.removeprefix(NEEDS) if blocked_on.startswith(NEEDS) else "")

@@ -20,8 +20,18 @@ HOME = "home "
 NEEDS = "needs "
 """Begins the names of queues of runs that need an executor with a certain resource."""
 
+WARM = "warm "
+"""Begins the names of queues of runs that need an executor, perhaps one with a resource, that has
+not loaded their code."""
+
 LIMIT = "limit "
 """Begins the names of queues of runs that wait for others of a function to end."""
+
+
+def queue_for(needs: str) -> str:
+    """The queue of runs that need an executor, and on it a resource, if that is not ""."""
+    return NEEDS + needs if needs else ANY
+
 
 _STALE = 64
 """Entries of a queue that may be stale, beside as many as there are runs that wait."""
@@ -65,6 +75,13 @@ class Queues:
         run = self._for_room[key][0][1]
         self._leave(run, key)
         return run
+
+    def that_grow(self) -> list[tuple[str, str]]:
+        """The queues of which new executors could take runs, each with the resource they need."""
+        found = [(ANY, "")] if ANY in self._for_room else []
+        for prefix in (NEEDS, WARM):
+            found += [(queue, queue.removeprefix(prefix)) for queue in self.waits_in(prefix)]
+        return found
 
     def waits_in(self, prefix: str) -> list[str]:
         """The queues with runs in them whose names begin so."""

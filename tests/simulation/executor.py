@@ -71,6 +71,9 @@ class ExecutorProcess(Process):
         machine: that machine.
         says_running: writes on the host's board.
         end: ends this process, for a reason.
+
+    Attributes:
+        resources: those of its host.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class ExecutorProcess(Process):
         super().__init__(ground.clock, name, machine)
         self.ground = ground
         self.host = host
+        self.resources: tuple[str, ...] = ()
         self.state = ExecutorState(address_of(name))
         self.says_running = says_running
         self.doorbell = Bell(self._look, self._knock_later)
@@ -356,7 +360,9 @@ class ExecutorProcess(Process):
 
     def _introduce(self) -> None:
         address, holds = self.state.address, self.state.holds()
-        self._to_scheduler(ExecutorReady(PROTOCOL, self.name, self.host, address, 1, holds))
+        self._to_scheduler(
+            ExecutorReady(PROTOCOL, self.name, self.host, address, 1, holds, self.resources)
+        )
 
     def _to_scheduler(self, message: Message) -> None:
         self.ground.network.send(self, SCHEDULER, message, patient=True)

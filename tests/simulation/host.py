@@ -72,14 +72,23 @@ class HostProcess(Process):
         name: its name, and that of its machine.
         executors: how many it is to run at least.
         more: how many more while there is work for them.
+        resources: what it has that functions may need.
 
     Attributes:
         executors: those that run or ran, by name.
         board: what each slot's executor runs.
     """
 
-    def __init__(self, ground: Ground, name: str, executors: int, more: int = 0) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        name: str,
+        executors: int,
+        more: int = 0,
+        resources: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(ground.clock, name, machine=name)
+        self.resources = resources
         self.ground = ground
         self.size = PoolSize(executors, executors + more, executors + more, IDLE_TIMEOUT)
         self.pool = Pool(name, executors, executors + more, DRAIN_TIMEOUT)
@@ -194,7 +203,7 @@ class HostProcess(Process):
         match command:
             case Beat(names=names):
                 self._report_deaths()
-                self._send(Heartbeat(PROTOCOL, self.name, names, *self.size))
+                self._send(Heartbeat(PROTOCOL, self.name, names, *self.size, self.resources))
                 self._renew()
             case ReportDeath(name=name, reason=reason, slot=slot, blameless=blameless):
                 ran, self.board[slot] = self.board[slot], ""
@@ -243,6 +252,7 @@ class HostProcess(Process):
             self.crash(name, reason)
 
         executor = ExecutorProcess(self.ground, name, self.name, self.machine, say, end)
+        executor.resources = self.resources
         self.executors[name], self._slots[name] = executor, slot
         pid = len(self.executors)
         self._pids[pid] = executor

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from cloudburst.core.messages import Frames
-from cloudburst.errors import CloudburstError, KeyNotFound, RunError
+from cloudburst.errors import CloudburstError, KeyNotFound, NoValidResult, RunError
 from cloudburst.executor.doorbell import LONGEST_PAUSE as LONGEST_KNOCK
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.events import Done, Input, Local, Work
@@ -17,11 +17,13 @@ from cloudburst.serialization import pack_cluster_failure
 
 from .functions import (
     RAISED,
+    WARM,
     Argument,
     Behaviour,
     Function,
     Outcome,
     applied,
+    counts,
     outcome_of,
     packed,
 )
@@ -43,6 +45,10 @@ class _Failed(Exception):
     def __init__(self, frames: Frames, reason: str) -> None:
         super().__init__(reason)
         self.frames = frames
+
+
+_Fired: TypeAlias = Sequence[tuple[Work, str]]
+"""Segments that run together, and the names of their attempts."""
 
 
 class Bell(Doorbell):
@@ -101,34 +107,84 @@ class Runner:
             self._bell.answer()
 
     def run(self, works: Sequence[Work]) -> Program[list[Done]]:
-        """Run a segment, however it ends."""
-        (work,) = works
-        done = yield from self._run(work)
-        return [done]
+        """Run a segment, or a batch of the same segment of several runs, however it ends."""
+        begin, ended = self._ground.clock.now, dict[int, Done]()
+        attempts = [self._ground.witness.takes(work) for work in works]
+        fired = [pair for pair in zip(works, attempts, strict=True) if _is_fired(pair[0])]
+        for work in works:
+            if not _is_fired(work):
+                ended[id(work)] = self._not_fired(work)
+        if fired:
+            values = yield from self._values(fired)
+            seconds = (self._ground.clock.now - begin) / len(works)
+            for (work, _), value in zip(fired, values, strict=True):
+                failed = isinstance(value, _Failed)
+                frames: Input = value.frames if isinstance(value, _Failed) else value
+                ended[id(work)] = Done(work, frames, failed, seconds, str(value) if failed else "")
+        return [ended[id(work)] for work in works]
 
-    def _run(self, work: Work) -> Program[Done]:
-        begin = self._ground.clock.now
-        attempt = self._ground.witness.begins(work)
-        failed, reason = True, ""
-        value: Input
+    def _not_fired(self, work: Work) -> Done:
+        if work.others:
+            return Done(work, (), failed=False, seconds=0.0, void=True)
+        self._ground.witness.facts(work.run_id).raised += 1
+        error = NoValidResult("none counts")
+        return Done(work, pack_cluster_failure(error), failed=True, seconds=0.0, reason=str(error))
+
+    def _values(self, fired: _Fired) -> Program[list[Input | _Failed]]:
+        """What becomes of segments that are run together."""
+        for work, attempt in fired:
+            self._ground.witness.begins(work, attempt)
         try:
             try:
                 self._bell.open()
                 self._runs = True
-                value = yield from self._segment(work, attempt)
+                work, attempt = fired[0]
+                batches = work.route.plan.head(work.segment).batch_size > 0
+                if batches and not work.route.context.warms:
+                    return (yield from self._batch(fired))
+                return [(yield from self._segment(work, attempt))]
             finally:
                 self._runs = self._knocked = self._is_deaf = False
                 self._bell.shut()
-            failed = False
-        except _Failed as error:
-            value, reason = error.frames, str(error)
-        except KeyNotFound as error:
+        except (_Failed, CloudburstError) as error:
+            return [self._failure(work, error) for work, _ in fired]
+
+    def _failure(self, work: Work, error: _Failed | CloudburstError) -> _Failed:
+        if isinstance(error, _Failed):
+            return error
+        if isinstance(error, KeyNotFound):
             # It has had its chance, as if its code had raised.
             self._ground.witness.facts(work.run_id).raised += 1
-            value, reason = pack_cluster_failure(error), str(error)
-        except CloudburstError as error:
-            value, reason = pack_cluster_failure(error), str(error)
-        return Done(work, value, failed, self._ground.clock.now - begin, reason)
+        return _Failed(pack_cluster_failure(error), str(error))
+
+    def _batch(self, fired: _Fired) -> Program[list[Input | _Failed]]:
+        """One call of a function for several runs; what it raises for one is that one's."""
+        work, witness = fired[0][0], self._ground.witness
+        (number,) = work.route.plan.segments[work.segment].steps
+        step = work.route.plan.steps[number]
+        function = self._ground.functions[step.function]
+        given, outcomes = dict[str, list[str]](), dict[str, Input | _Failed]()
+        for work, attempt in fired:
+            try:
+                own = yield from self._own(work, number, attempt)
+            except (_Failed, KeyNotFound) as error:
+                outcomes[attempt] = self._failure(work, error)
+            else:
+                given[attempt] = own + [_text_of(value) for value in work.inputs]
+        called = [(work, attempt) for work, attempt in fired if attempt in given]
+        before = {attempt: witness.behaves(w.run_id, step.name) for w, attempt in called}
+        if called:
+            yield from self._behave(called[0][0].run_id, function, min(before.values()))
+        for work, attempt in called:
+            try:
+                self._check_raises(work.run_id, step.name, function, before[attempt], attempt)
+            except _Failed as error:
+                outcomes[attempt] = error
+            else:
+                outcomes[attempt] = _leaving(
+                    work, applied(step.name, step.version, given[attempt]), attempt
+                )
+        return [outcomes[attempt] for _, attempt in fired]
 
     def sleep(self, seconds: float) -> Program[None]:
         """Let time pass, in user code and elsewhere.
@@ -148,23 +204,30 @@ class Runner:
 
     def _segment(self, work: Work, attempt: str) -> Program[Input]:
         plan = work.route.plan
+        if work.route.context.warms:
+            return _leaving(work, WARM, attempt)
         values = [_text_of(value) for value in work.inputs]
         for number in plan.segments[work.segment].steps:
             step = plan.steps[number]
-            own = []
-            for argument in work.arguments:
-                if argument.step == number:
-                    given = Argument.of(argument.frames)
-                    patience = work.route.context.patience
-                    own.append((yield from self._resolved(given, patience, attempt)))
+            own = yield from self._own(work, number, attempt)
             function = self._ground.functions[step.function]
-            yield from self._call(work.run_id, step.name, function, attempt)
+            before = self._ground.witness.behaves(work.run_id, step.name)
+            yield from self._behave(work.run_id, function, before)
+            self._check_raises(work.run_id, step.name, function, before, attempt)
             values = [applied(step.name, step.version, own + values)]
-        frames = packed(Outcome("", values[0]), attempt)
-        return Local(frames) if work.segment in work.route.keep_local else frames
+        return _leaving(work, values[0], attempt)
 
-    def _call(self, run_id: str, step: str, function: Function, attempt: str) -> Program[None]:
-        before = self._ground.witness.behaves(run_id, step)
+    def _own(self, work: Work, step: int, attempt: str) -> Program[list[str]]:
+        """A step's own arguments."""
+        own = []
+        for argument in work.arguments:
+            if argument.step == step:
+                given = Argument.of(argument.frames)
+                patience = work.route.context.patience
+                own.append((yield from self._resolved(given, patience, attempt)))
+        return own
+
+    def _behave(self, run_id: str, function: Function, before: int) -> Program[None]:
         seconds = function.seconds * (0.5 + self._ground.dice.random())
         match function.behaviour:
             case Behaviour.KILLS:
@@ -181,6 +244,10 @@ class Runner:
                 yield from self._wait(run_id, seconds)
             case _:
                 yield from self.sleep(seconds)
+
+    def _check_raises(
+        self, run_id: str, step: str, function: Function, before: int, attempt: str
+    ) -> None:
         raises = function.behaviour is Behaviour.RAISES
         if raises or (function.behaviour is Behaviour.RAISES_ONCE and not before):
             self._ground.witness.facts(run_id).raised += 1
@@ -261,6 +328,21 @@ def is_short(ground: Ground, works: Sequence[Work]) -> bool:
         work.route.plan.steps[number] for number in work.route.plan.segments[work.segment].steps
     ]
     return sum(ground.functions[step.function].seconds for step in steps) < SHORT
+
+
+def _leaving(work: Work, text: str, attempt: str) -> Input:
+    """A value on its way out of its segment."""
+    frames = packed(Outcome("", text), attempt)
+    return Local(frames) if work.segment in work.route.keep_local else frames
+
+
+def _is_fired(work: Work) -> bool:
+    """Whether what has come for a segment makes it run."""
+    if work.segment not in work.route.first_of or work.route.context.warms:
+        return True
+    (value,) = work.inputs
+    outcome = outcome_of(value.value if isinstance(value, Local) else value)
+    return not outcome.error and counts(outcome.text)
 
 
 def _text_of(value: Input) -> str:

@@ -55,7 +55,8 @@ class Fault(NamedTuple):
 class Invoke(NamedTuple):
     """A client calls something.
 
-    ``arguments`` are (pick of a step, pick of an earlier run or -1 for a plain value).
+    ``arguments`` are (pick of a step, pick of an earlier run or -1 for a plain value). If ``warm``
+    is not 0, its code is only loaded, on so many executors.
     """
 
     client: int
@@ -64,6 +65,7 @@ class Invoke(NamedTuple):
     store: bool
     options: RunOptions
     patience: float
+    warm: int = 0
 
 
 class Stop(NamedTuple):
@@ -143,6 +145,12 @@ class Scenario:
             return cls._of_waits(seed, events, dice)
         functions = _functions(dice)
         dags = tuple(_dag(dice, f"d{number}", functions) for number in range(dice.randint(1, 3)))
+        if seed % 8 in (1, 6):
+            functions = tuple(_special(dice, function) for function in functions)
+            dags = tuple(_shaped(dice, dag) for dag in dags)
+        moments = _moments(dice, events, tuple(Trouble))
+        if seed % 8 in (1, 6):
+            moments = tuple(_warming(dice, moment) for moment in moments)
         return cls(
             seed=seed,
             events=events,
@@ -154,7 +162,7 @@ class Scenario:
             clients=tuple(dice.random() < 0.7 for _ in range(dice.randint(1, 3))),
             functions=functions,
             dags=dags,
-            moments=_moments(dice, events, tuple(Trouble)),
+            moments=moments,
         )
 
     @classmethod
@@ -242,6 +250,27 @@ def _dag(dice: random.Random, name: str, functions: tuple[Function, ...]) -> Dag
     return Dag(name, steps, tuple(edges))
 
 
+def _special(dice: random.Random, function: Function) -> Function:
+    """A function that may be run in batches, or need what not every host has."""
+    size, wait = dice.choice(((0, 0.0), (0, 0.0), (2, 0.0), (8, 0.0), (8, 0.02)))
+    if function.behaviour is Behaviour.WAITS:
+        size = 0  # it waits until nobody is held up, but the others of its batch are
+    needs = "gpu" if dice.random() < 0.2 else ""
+    return function._replace(batch_size=size, batch_wait=wait, needs=needs)
+
+
+def _shaped(dice: random.Random, dag: Dag) -> Dag:
+    """A DAG in which some steps take the first of several results, or run together."""
+    reached = {target for _, target in dag.edges}
+    steps = tuple(
+        step._replace(invalid=b"some") if step.name in reached and dice.random() < 0.4 else step
+        for step in dag.steps
+    )
+    names = [step.name for step in steps]
+    groups = (tuple(dice.sample(names, 2)),) if len(names) > 1 and dice.random() < 0.3 else ()
+    return dag._replace(steps=steps, colocated=groups, replicas=dice.choice((1, 1, 2, 3)))
+
+
 def _moments(dice: random.Random, events: int, troubles: tuple[Trouble, ...]) -> tuple[Moment, ...]:
     actions: list[Action] = [
         _invoke(dice) for _ in range(max(2, events // dice.choice((8, 15, 30))))
@@ -254,6 +283,14 @@ def _moments(dice: random.Random, events: int, troubles: tuple[Trouble, ...]) ->
     if dice.random() < 0.1:
         actions.append(Remove(dice.randrange(9)))
     return _ordered(events, dice, actions)
+
+
+def _warming(dice: random.Random, moment: Moment) -> Moment:
+    """The same, or a call that only loads code."""
+    action = moment.action
+    if not isinstance(action, Invoke) or dice.random() < 0.85:
+        return moment
+    return moment._replace(action=action._replace(warm=dice.choice((1, 2, 4))))
 
 
 def _ordered(events: int, dice: random.Random, actions: list[Action]) -> tuple[Moment, ...]:

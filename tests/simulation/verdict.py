@@ -9,7 +9,7 @@ from cloudburst.kvs import keys
 from cloudburst.kvs.base import Members
 
 from .client import REJECTED, UNKNOWN
-from .functions import RAISED, Behaviour, Outcome, evaluated, outcome_of
+from .functions import RAISED, WARM, Outcome, Worth, evaluated, outcome_of
 from .witness import Facts, Violation, expect
 from .world import World
 
@@ -101,14 +101,9 @@ def _judge(world: World, run_id: str, facts: Facts, outcome: Outcome) -> None:
     said, witness = facts.said, world.witness
     match outcome.error:
         case "":
-            expected = list(_values(world, facts))
-            expect(
-                outcome.text in expected,
-                "a value is that of plain evaluation",
-                run_id,
-                outcome,
-                expected,
-            )
+            expected = {text for worth in _worths(world, facts) for text in worth.values}
+            promise = "a value is that of plain evaluation"
+            expect(outcome.text in expected, promise, run_id, outcome, expected)
         case error if error == RAISED:
             least = 1 + said.retries_exceptions
             enough = facts.raised >= least or _is_of_reference(world, facts, outcome)
@@ -117,6 +112,11 @@ def _judge(world: World, run_id: str, facts: Facts, outcome: Outcome) -> None:
             deaths = facts.killed + witness.unexplained
             enough = deaths >= said.deaths_allowed or _is_of_reference(world, facts, outcome)
             expect(enough, "executors have died of it", run_id, outcome, facts.killed)
+        case "NoValidResult":
+            # Nor does a branch count that could not have what it refers to, or what it needs.
+            failed = bool(facts.call.references) or world.kvs.troubles > 0
+            may = failed or any(worth.may_have_none for worth in _worths(world, facts))
+            expect(may, "some result counts", run_id, outcome)
         case "InvocationCancelledError":
             asked = facts.cancelled or _is_of_reference(world, facts, outcome)
             expect(asked, "somebody has cancelled it", run_id, outcome)
@@ -149,25 +149,25 @@ def _judge_rejection(world: World, run_id: str, facts: Facts, outcome: Outcome) 
             expect(facts.call.target in world.witness.deleted, "the DAG is there", run_id)
         case "KVSUnavailable":
             expect(world.kvs.troubles > 0, "the store was in trouble", run_id)
+        case "UsageError":
+            expect(facts.call.warm > 1, "so many may be warm", run_id)
         case error:
             expect(error == "Overloaded", "calls are not rejected without a reason", run_id, error)
 
 
-def _values(world: World, facts: Facts) -> Iterator[str]:
+def _worths(world: World, facts: Facts) -> Iterator[Worth]:
     """What a run may be worth: with the code of one time or another."""
     results = {}
     for reference in facts.call.references:
         result = world.witness.runs[reference].result
-        if result is None:
-            return
-        outcome = outcome_of([result])
-        if outcome.error:
-            return
-        results[reference] = outcome.text
+        outcome = None if result is None else outcome_of([result])
+        if outcome is not None and not outcome.error:
+            results[reference] = outcome.text
     for plan in world.witness.plans[facts.call.is_dag, facts.call.target]:
-        behaviours = [world.ground.functions[step.function].behaviour for step in plan.steps]
-        if not {Behaviour.RAISES, Behaviour.KILLS}.intersection(behaviours):
-            yield evaluated(plan, facts.given, results)
+        if facts.call.warm:
+            yield Worth(frozenset((WARM,)), may_have_none=False)
+        else:
+            yield evaluated(plan, facts.given, results, world.behaviour_of)
 
 
 def _is_of_reference(world: World, facts: Facts, outcome: Outcome) -> bool:

@@ -129,18 +129,20 @@ class Witness:
 
     # executors
 
-    def begins(self, work: Work) -> str:
-        """A segment runs now, with these inputs. Returns the name of the attempt."""
-        facts, context = self.facts(work.run_id), zlib.crc32(work.route.packed)
-        attempt = f"{work.run_id}#{work.epoch}#{context}"
+    def takes(self, work: Work) -> str:
+        """A segment has these inputs. Returns the name of the attempt."""
+        attempt = f"{work.run_id}#{work.epoch}#{zlib.crc32(work.route.packed)}"
         for value in work.inputs:
             frames: Frames = value.value if isinstance(value, Local) else value
             made_by = attempt_of(frames)
-            expect(made_by == attempt, "attempts are not mixed", attempt, made_by)
-        key = (attempt, work.segment)
+            expect(made_by in (attempt, None), "attempts are not mixed", attempt, made_by)
+        return attempt
+
+    def begins(self, work: Work, attempt: str) -> None:
+        """The code of a segment runs now."""
+        facts, key = self.facts(work.run_id), (attempt, work.segment)
         facts.executed[key] += 1
         expect(facts.executed[key] == 1, "an attempt runs a segment once", *key)
-        return attempt
 
     def behaves(self, run_id: str, step: str) -> int:
         """How often a step of a run has begun before."""

@@ -13,13 +13,13 @@ from functools import partial
 
 from cloudburst.core.messages import Call
 from cloudburst.core.options import RunOptions
-from cloudburst.core.plan import FunctionInfo, Plan
+from cloudburst.core.plan import Plan
 from cloudburst.core.requests import DeleteDag, RegisterFunction
 from cloudburst.scheduler.registry import Registry
 
 from .client import ClientProcess
 from .clock import Clock, Trace
-from .functions import Argument
+from .functions import Argument, Behaviour
 from .ground import SCHEDULER, Ground
 from .host import HostProcess
 from .kvs import MACHINE, Kvs
@@ -93,7 +93,11 @@ class World:
 
     def add_host(self, executors: int) -> None:
         """One more host joins."""
-        host = HostProcess(self.ground, f"h{len(self.hosts) + 1}", executors, self.scenario.more)
+        # What functions need, every other host has, the first among them.
+        needs = {function.needs for function in self.scenario.functions} - {""}
+        resources = () if len(self.hosts) % 2 else tuple(sorted(needs))
+        name = f"h{len(self.hosts) + 1}"
+        host = HostProcess(self.ground, name, executors, self.scenario.more, resources)
         self.hosts.append(host)
         self._begin(host)
 
@@ -101,9 +105,7 @@ class World:
 
     def _register(self) -> None:
         for function in self.scenario.functions:
-            change = self.registry.prepare_function(
-                FunctionInfo(function.name, "v1", function.is_class)
-            )
+            change = self.registry.prepare_function(function.info("v1"))
             assert change is not None
             self.kvs.store.execute(change.operations)
             self.registry.apply(change)
@@ -160,7 +162,7 @@ class World:
         targets = sorted(self.witness.plans)
         is_dag, target = targets[invoke.target % len(targets)]
         plan = self.witness.plans[is_dag, target][0]
-        given = self._arguments(invoke, plan)
+        given = {} if invoke.warm else self._arguments(invoke, plan)
         self._calls += 1
         arguments = [(step, item) for step, items in given.items() for item in items]
         references = [item.text for _, item in arguments if item.is_reference]
@@ -171,10 +173,11 @@ class World:
             arguments=tuple((step, "", 1) for step, _ in arguments),
             references=tuple(dict.fromkeys(references)),
             reply_to=client.reply_to,
-            store=invoke.store,
+            store=invoke.store and not invoke.warm,
             output_key="",
             patience=invoke.patience,
             options=invoke.options,
+            warm=invoke.warm,
             frames=[frame for _, item in arguments for frame in item.frames()],
         )
         client.call(call, given, RunOptions(*invoke.options))
@@ -197,15 +200,11 @@ class World:
         if client is None or self._renewed:
             return
         self._renewed = True
-        change = self.registry.prepare_function(
-            FunctionInfo(function.name, "v2", function.is_class)
-        )
+        change = self.registry.prepare_function(function.info("v2"))
         assert change is not None
         self.registry.apply(change)
         self._note_plans()
-        client.request(
-            RegisterFunction(1, FunctionInfo(function.name, "v2", function.is_class), RunOptions())
-        )
+        client.request(RegisterFunction(1, function.info("v2"), RunOptions()))
 
     def _remove(self, pick: int) -> None:
         client, dag = self._client(0), self.scenario.dags[pick % len(self.scenario.dags)]
@@ -221,8 +220,19 @@ class World:
         self.network.lossless = True
         for number in list(self._undo):
             self._end(number)
-        if not any(host.alive and not host.pool.draining for host in self.hosts):
+        while not self._is_served():
             self.add_host(1)
+
+    def _is_served(self) -> bool:
+        """Whether there are hosts for all that functions need."""
+        at_work = [host for host in self.hosts if host.alive and not host.pool.draining]
+        offered = {resource for host in at_work for resource in host.resources}
+        needs = {function.needs for function in self.scenario.functions} - {""}
+        return bool(at_work) and needs <= offered
+
+    def behaviour_of(self, function: str) -> Behaviour:
+        """What a function does."""
+        return self.ground.functions[function].behaviour
 
     def _later(self, seconds: float, undo: Undo) -> None:
         """Trouble ends after so many seconds, or when all does."""
