@@ -88,6 +88,7 @@ class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
         self._path = path_of(address)
         self._peers: dict[str, Stream] = {}
         self._streams: dict[int, Stream] = {}
+        self._nameless: dict[Stream, None] = {}  # in the order in which they came
         self._anonymous = itertools.count(1)
         self._paused = False
         try:
@@ -173,12 +174,17 @@ class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
         said = bytes(frames[0][:COPY_BELOW]).decode("utf-8", "backslashreplace")
         peer = said or f"anonymous-{next(self._anonymous)}"
         # A peer that comes back takes the place of what it was before, and what it said then
-        # comes first.
+        # comes first. Of that one not even the name may have been read.
+        for earlier in list(self._nameless):
+            if earlier is stream:
+                break
+            self._read_from(earlier)
         before = self._peers.get(peer)
         while before is not None and self._read_from(before):
             pass
         stream.peer = peer
         self._peers[peer] = stream
+        self._nameless.pop(stream, None)
 
     def _accept(self) -> None:
         problem = self._accept_all()
@@ -219,10 +225,13 @@ class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
                 self._forget(Stream(connection, self._overflow))
             raise
         self._streams[stream.fd] = stream
+        self._nameless[stream] = None
 
     def _drop(self, stream: Stream) -> None:
         if self._peers.get(stream.peer) is stream:
             del self._peers[stream.peer]
+        # Found once more only by its number, which another one may have when it is closed.
+        self._nameless.pop(stream, None)
         self._forget(stream)
         self._streams.pop(stream.fd, None)
 
