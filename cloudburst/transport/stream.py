@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections import deque
 from contextlib import suppress
+from socket import SocketType
 
 from cloudburst.core.messages import Buffer, Frames
 from cloudburst.transport.base import COPY_BELOW, LINGER, Memory
@@ -47,7 +48,7 @@ class Stream:
 
     __slots__ = ("_broken", "_cutter", "_overflow", "_socket", "fd", "left", "peer")
 
-    def __init__(self, connection: socket.socket, overflow: Overflow) -> None:
+    def __init__(self, connection: SocketType, overflow: Overflow) -> None:
         connection.settimeout(0.0)
         with suppress(OSError):  # more than it allows at all
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import errno
 import itertools
 import logging
-import signal
 import socket
 import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import partial
+from operator import itemgetter
+from socket import SocketType
 from typing import Generic, TypeVar
 
 from cloudburst.core.messages import Buffer, Frames
@@ -60,10 +62,11 @@ class _UnixSource(Source, Generic[_Given]):
         """Read from a connection that is readable."""
 
     def _forget(self, stream: Stream) -> None:
+        # Closed first: interrupted after that, it is found to be lost once more.
+        stream.close(0.0)
         self.ready.discard(stream.fd)
         if self.watch is not None:
             self.watch.discard(stream.fd, self)
-        stream.close(0.0)
 
 
 class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
@@ -85,6 +88,7 @@ class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
         self._path = path_of(address)
         self._peers: dict[str, Stream] = {}
         self._streams: dict[int, Stream] = {}
+        self._nameless: dict[Stream, None] = {}  # in the order in which they came
         self._anonymous = itertools.count(1)
         self._paused = False
         try:
@@ -169,13 +173,18 @@ class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
     def _greet(self, stream: Stream, frames: list[Buffer]) -> None:
         said = bytes(frames[0][:COPY_BELOW]).decode("utf-8", "backslashreplace")
         peer = said or f"anonymous-{next(self._anonymous)}"
-        before = self._peers.get(peer)
         # A peer that comes back takes the place of what it was before, and what it said then
-        # comes first.
+        # comes first. Of that one not even the name may have been read.
+        for earlier in list(self._nameless):
+            if earlier is stream:
+                break
+            self._read_from(earlier)
+        before = self._peers.get(peer)
         while before is not None and self._read_from(before):
             pass
         stream.peer = peer
         self._peers[peer] = stream
+        self._nameless.pop(stream, None)
 
     def _accept(self) -> None:
         problem = self._accept_all()
@@ -192,8 +201,7 @@ class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
         """Accept whoever waits. Returns why the process can have no more connections."""
         while True:
             try:
-                with _undisturbed():
-                    self._accept_one()
+                self._accept_one()
             except BlockingIOError:
                 return None
             except ConnectionAbortedError:
@@ -204,18 +212,26 @@ class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
                 raise
 
     def _accept_one(self) -> None:
-        connection, _ = self._listener.accept()
-        stream = Stream(connection, self._overflow)
+        came: list[SocketType] = []
+        try:
+            came.extend(_next_of(self._listener))
+            stream = Stream(came[0], self._overflow)
+            if self.watch is not None:
+                self.watch.add(stream.fd, self)
+            # What it has to say has often come with it.
+            self.ready.add(stream.fd)
+        except BaseException:
+            for connection in came:
+                self._forget(Stream(connection, self._overflow))
+            raise
         self._streams[stream.fd] = stream
-        if self.watch is not None:
-            self.watch.add(stream.fd, self)
-        # What it has to say has often come with it.
-        self.ready.add(stream.fd)
+        self._nameless[stream] = None
 
     def _drop(self, stream: Stream) -> None:
-        # Last from the streams: interrupted before that, it is found to be lost once more.
         if self._peers.get(stream.peer) is stream:
             del self._peers[stream.peer]
+        # Found once more only by its number, which another one may have when it is closed.
+        self._nameless.pop(stream, None)
         self._forget(stream)
         self._streams.pop(stream.fd, None)
 
@@ -344,26 +360,23 @@ class UnixOutlet(_UnixSource[list[Buffer]], Outlet):
         with suppress(Lost):
             while stream.receive(self.received):
                 pass
-        self._stream = None
         if self.watch is not None:
             self.watch.restless.add(self)
         self._forget(stream)
+        self._stream = None
 
 
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """No signal handler runs meanwhile.
+def _next_of(listener: socket.socket) -> Iterator[SocketType]:
+    """Accepts one connection, when it is asked for it.
 
-    One that raised out of `socket.accept` could leave a connection that is open, belongs to
-    nobody, and whose other end waits for ever.
+    All in C, where no signal handler can raise, if it is asked by `list.extend`. A descriptor that
+    got lost on its way would be of a connection that is open, belongs to nobody, and whose other
+    end waits for ever. To block signals would not do: other threads get them, and the handlers run
+    in this one.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    try:
-        # Within: a handler whose time has come runs at the end of the call, and may raise there.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    accepted = map(SocketType._accept, [listener])  # type: ignore[attr-defined]
+    adopt = partial(SocketType, socket.AF_UNIX, socket.SOCK_STREAM, 0)
+    return map(adopt, map(itemgetter(0), accepted))
 
 
 def _connected(path: str) -> socket.socket:

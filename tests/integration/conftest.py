@@ -1,14 +1,17 @@
 """A private world for each test, and a look at what it leaves behind."""
 
 import gc
+import importlib
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 import pytest
+from example_scripts import EXAMPLES
 from gates import Gate
 from hands import ByHand
 from records import open_runs, store_of
@@ -107,6 +110,21 @@ def fragile(run_dir: Path) -> Iterator[CloudburstConnection]:
         store = store_of(connection)
         wait_until(lambda: not open_runs(store), "no run is open any more")
         store.close()
+
+
+@pytest.fixture
+def narrow(run_dir: Path) -> Iterator[CloudburstConnection]:
+    """A pool in which nobody could wait for anybody, if those who wait counted."""
+    with LocalCluster(min=1, max=1) as cluster, cluster.connect() as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def example(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """The example that the file of tests is named after, as a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLES)
+        yield importlib.import_module(request.module.__name__.removeprefix("test_example_"))
 
 
 @pytest.fixture

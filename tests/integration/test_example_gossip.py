@@ -1,34 +1,16 @@
 """The gossip example: it runs as a user runs it, all nodes agree, and nobody waits for ever."""
 
-import importlib
 import re
 import statistics
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from example_scripts import run_example
 
-from cloudburst import CloudburstConnection, LocalCluster
+from cloudburst import CloudburstConnection
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 NUMBERS = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0]
-
-
-@pytest.fixture
-def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(EXAMPLES)
-    return importlib.import_module("gossip")
-
-
-@pytest.fixture
-def narrow(run_dir: Path) -> Iterator[CloudburstConnection]:
-    """A pool in which nobody could wait for anybody, if those who wait counted."""
-    with LocalCluster(min=1, max=1) as cluster, cluster.connect() as connection:
-        yield connection
 
 
 class Postman:
@@ -42,28 +24,20 @@ class Postman:
 
 
 def test_runs_as_a_script_and_both_ways_find_the_mean() -> None:
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "gossip.py"), "--nodes", "5"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    printed = run_example("gossip", "--nodes", "5")
 
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    truth = re.search(r"5 nodes; the true mean of their numbers is (\d+\.\d+)", done.stdout)
+    truth = re.search(r"5 nodes; the true mean of their numbers is (\d+\.\d+)", printed)
     assert truth is not None
     gossip = re.search(
         r"gossip: 23 rounds, 115 messages, \d+\.\d+ s\n"
         r" +estimates (\d+\.\d+) to (\d+\.\d+), off by 0\.\d+%",
-        done.stdout,
+        printed,
     )
     assert gossip is not None
     for estimate in gossip.groups():
         assert float(estimate) == pytest.approx(float(truth[1]), rel=0.01)
-    assert re.search(r"gather: the leader looked \d+ times, \d+\.\d+ s", done.stdout)
-    assert f"mean {truth[1]}, off by 0.0000%" in done.stdout
+    assert re.search(r"gather: the leader looked \d+ times, \d+\.\d+ s", printed)
+    assert f"mean {truth[1]}, off by 0.0000%" in printed
 
 
 def test_all_nodes_talk_where_only_one_could_work(

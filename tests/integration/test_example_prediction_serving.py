@@ -1,9 +1,6 @@
 """The prediction example: it runs as a user runs it, and what it prints is true."""
 
-import importlib.util
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,26 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from example_scripts import run_example
 from sklearn.datasets import load_digits
 
 from cloudburst import CloudburstConnection, LocalCluster
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "prediction_serving.py"
 KNOWN = 600
 STEPS = ("preprocess", "logistic", "forest", "svm")
-
-
-@pytest.fixture(scope="module")
-def example() -> Iterator[ModuleType]:
-    """The script as a module, importable by nobody else: executors get its classes by value."""
-    spec = importlib.util.spec_from_file_location("prediction_serving", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
 
 
 @pytest.fixture(scope="module")
@@ -57,22 +41,14 @@ def loads(cloud: CloudburstConnection) -> dict[str, int]:
 
 
 def test_runs_as_a_script_and_reports_what_a_user_wants_to_know() -> None:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--requests", "30"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    printed = run_example("prediction_serving", "--requests", "30")
 
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    accuracy = re.search(r"accuracy (\d\.\d+); both pipelines predict the same", done.stdout)
+    accuracy = re.search(r"accuracy (\d\.\d+); both pipelines predict the same", printed)
     assert accuracy is not None
     assert float(accuracy[1]) > 0.85
-    assert "in 31 requests: preprocess 1, logistic 1, forest 1, svm 1" in done.stdout
+    assert "in 31 requests: preprocess 1, logistic 1, forest 1, svm 1" in printed
     for name in ("Cloudburst DAG", "plain Python"):
-        times = re.search(rf"^{name} +(\d+\.\d+) +(\d+\.\d+)$", done.stdout, re.MULTILINE)
+        times = re.search(rf"^{name} +(\d+\.\d+) +(\d+\.\d+)$", printed, re.MULTILINE)
         assert times is not None
         assert 0 < float(times[1]) <= float(times[2])
 

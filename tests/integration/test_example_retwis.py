@@ -1,9 +1,6 @@
 """The Twitter example: it runs as a user runs it, and would notice what it says did not happen."""
 
-import importlib
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +8,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from example_scripts import run_example
 
 from cloudburst import CloudburstConnection, LocalCluster
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(EXAMPLES)
-    return importlib.import_module("retwis")
 
 
 @pytest.fixture
@@ -38,27 +28,19 @@ def said(post_id: str, reply_to: str | None = None) -> dict[str, Any]:
 
 
 def test_runs_as_a_script_and_counts_what_was_done() -> None:
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "retwis.py"), "--users", "3", "--actions", "12"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    printed = run_example("retwis", "--users", "3", "--actions", "12")
 
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
     calls = {}
     for operation in ("post", "follow", "timeline"):
-        row = re.search(rf"^{operation} +(\d+) +\d+\.\d+$", done.stdout, re.MULTILINE)
+        row = re.search(rf"^{operation} +(\d+) +\d+\.\d+$", printed, re.MULTILINE)
         assert row is not None
         calls[operation] = int(row[1])
     assert calls["timeline"] == 3 * 13
     assert calls["post"] + calls["follow"] == 3 * 12
     posts = calls["post"]
-    assert re.search(rf"^{posts} posts, \d+ of them replies; 3 users$", done.stdout, re.MULTILINE)
-    assert re.search(r"^75 calls in \d+\.\d+ s: \d+ calls per second$", done.stdout, re.MULTILINE)
-    assert "no anomaly: nobody saw a reply before its post, and nothing was lost" in done.stdout
+    assert re.search(rf"^{posts} posts, \d+ of them replies; 3 users$", printed, re.MULTILINE)
+    assert re.search(r"^75 calls in \d+\.\d+ s: \d+ calls per second$", printed, re.MULTILINE)
+    assert "no anomaly: nobody saw a reply before its post, and nothing was lost" in printed
 
 
 def test_users_at_the_same_time_lose_nothing_and_see_nothing_wrong(

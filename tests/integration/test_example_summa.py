@@ -1,33 +1,14 @@
 """The matrix example: it runs as a user runs it, and multiplies as NumPy does."""
 
-import importlib
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from example_scripts import run_example
 
-from cloudburst import CloudburstConnection, LocalCluster
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@pytest.fixture
-def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(EXAMPLES)
-    return importlib.import_module("summa")
-
-
-@pytest.fixture
-def narrow(run_dir: Path) -> Iterator[CloudburstConnection]:
-    """A pool in which nobody could wait for anybody, if those who wait counted."""
-    with LocalCluster(min=1, max=1) as cluster, cluster.connect() as connection:
-        yield connection
+from cloudburst import CloudburstConnection
 
 
 class Postman:
@@ -45,21 +26,13 @@ class Postman:
 
 
 def test_runs_as_a_script_and_multiplies_as_numpy_does() -> None:
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "summa.py"), "--size", "36", "--panel", "4"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    printed = run_example("summa", "--size", "36", "--panel", "4")
 
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "36 x 36, 3 x 3 functions, 9 steps:" in done.stdout
-    assert "108 messages, 0.0 MB of panels" in done.stdout
-    assert "SUMMA's product is NumPy's" in done.stdout
+    assert "36 x 36, 3 x 3 functions, 9 steps:" in printed
+    assert "108 messages, 0.0 MB of panels" in printed
+    assert "SUMMA's product is NumPy's" in printed
     for what in ("SUMMA, executors start", "SUMMA again", "NumPy in this process"):
-        assert re.search(rf"^{what} +\d+\.\d+ s$", done.stdout, re.MULTILINE)
+        assert re.search(rf"^{what} +\d+\.\d+ s$", printed, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("size", "panel"), [("10", "1"), ("36", "5"), ("36", "0"), ("0", "1")])

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from cloudburst.core.messages import Buffer
@@ -23,6 +24,11 @@ def short_folder() -> Iterator[str]:
     """A folder of its own, whose path leaves room for a socket's name."""
     with tempfile.TemporaryDirectory(prefix="cb-", dir="/tmp") as folder:
         yield folder
+
+
+def open_files() -> int:
+    """How many descriptors this process has open."""
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 def wait_until(condition: Callable[[], T], what: str, timeout: float = PATIENCE) -> T:

@@ -10,10 +10,11 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from types import FrameType
 
 import pytest
-from sockets import PATIENCE, answers, heard, short_folder, wait_until
+from sockets import PATIENCE, answers, heard, open_files, short_folder, wait_until
 
 from cloudburst.transport import Context, Poller
 
@@ -293,6 +294,42 @@ def test_a_handler_may_raise_out_of_a_wait(context: Context, folder: str, addres
     assert heard(inbox, poller) == [("ann", [b"2"])]
     inbox.send("ann", [b"3"])
     assert answers(outlet, poller) == [[b"3"]]
+
+
+@pytest.fixture
+def other_thread() -> Iterator[None]:
+    """What the main thread blocks of signals reaches the process by this one."""
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+@pytest.mark.usefixtures("alarm", "other_thread")
+def test_a_handler_that_raises_while_a_connection_is_accepted_leaves_no_orphan(
+    context: Context, folder: str
+) -> None:
+    """Nobody would ever read what its other end sends."""
+    inbox = context.bind(f"ipc://{folder}/s")
+    poller = Poller(inbox)
+    before = open_files()
+    for number in range(400):
+        with socket.socket(socket.AF_UNIX) as peer, suppress(_Interrupted):
+            peer.connect(f"{folder}/s")
+            signal.setitimer(signal.ITIMER_REAL, 0.00001 + number * 0.0000005)
+            poller.wait(0.0)
+            list(inbox.messages())
+            while True:  # for the alarm
+                pass
+
+    def is_closed() -> bool:
+        poller.wait(0.0)
+        list(inbox.messages())
+        return open_files() == before
+
+    wait_until(is_closed, "the ends of all connections are noticed")
 
 
 # A socket or pipe that had just been made when the handler raised is closed when it is collected.

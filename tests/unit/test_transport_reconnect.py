@@ -157,6 +157,16 @@ def test_an_inbox_hears_who_sent_and_went_though_it_cannot_answer(
     assert inbox._streams == {}  # type: ignore[attr-defined]
 
 
+def test_what_was_said_on_earlier_connections_comes_first(context: Context, inbox: Inbox) -> None:
+    """Also of those whose first word nobody had read when the next one was made."""
+    for number in range(50):
+        with context.connect(inbox.address, "ann") as ann:
+            ann.send([b"%d" % number])
+
+    came = heard(inbox, Poller(inbox), 50)
+    assert [int(text) for _, (text,) in came] == list(range(50))
+
+
 def test_a_handler_that_loses_the_connection_while_it_is_given_messages(
     context: Context, folder: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Runs that a connection waits for: what comes by itself, and what is done if it does not."""
+"""Runs that somebody waits for: what comes by itself, and what is done if it does not."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_a_call_that_the_scheduler_never_heard_of_is_sent_again(
 def test_a_cancelled_call_that_the_scheduler_never_heard_of_is_cancelled_there(
     scheduler: Scheduler, client: Client
 ) -> None:
-    """An executor may have it, of a scheduler that died: the client alone cannot end it."""
+    """An executor may have it, of a scheduler that died: the caller alone cannot end it."""
     answers = iter([RunState.UNKNOWN, RunState.CANCELLING])
     scheduler.script[Cancel] = lambda message: [RunStatus("r1", next(answers))]
     call = client.call("r1")

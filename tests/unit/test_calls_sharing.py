@@ -1,4 +1,4 @@
-"""Runs that were called elsewhere, and runs that several threads of a connection wait for."""
+"""Runs that were called elsewhere, and runs that several threads wait for."""
 
 from __future__ import annotations
 
