@@ -27,7 +27,7 @@ from cloudburst.core.hosts import HostMessage
 from cloudburst.core.options import Options
 from cloudburst.core.requests import Reply, Request
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Raised whenever a message changes; peers of another number are told so and refused."""
 
 Buffer: TypeAlias = bytes | memoryview

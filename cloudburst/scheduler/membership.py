@@ -44,6 +44,9 @@ class Executor:
         plans: ids of the plans it has executed: their code is loaded there.
         missed: heartbeats of its host in a row that did not name it.
         utilisation: the share of its time that it had work in, lately.
+        busy: seconds that it had work since it was measured, up to ``busy_since``.
+        busy_since: if it has work, since when that is not counted in ``busy``.
+        measured: when its utilisation was last brought up to date.
     """
 
     name: str
