@@ -14,6 +14,7 @@ from cloudburst.config import (
     IDLE_TIMEOUT,
     POLICIES,
     LocalConfig,
+    executor_memory,
     executor_range,
     log_level,
 )
@@ -123,6 +124,7 @@ def start_cluster(
         min_executors=least,
         max_executors=most,
         idle_timeout=check_wait("idle_timeout", idle_timeout),
+        executor_memory=executor_memory(),
         policy=policy,
         kvs_url=check_text(kvs_url, "URL of the key-value store"),
         data_dir=check_text(data_dir, "data directory"),

@@ -61,6 +61,7 @@ class Supervisor:
             min_executors=config.min_executors,
             max_executors=config.max_executors,
             idle_timeout=config.idle_timeout,
+            executor_memory=config.executor_memory,
         )
         self._host = HostRole("host", host.to_json(), directory.path, HOST_GRACE, self._poller)
 

@@ -11,9 +11,10 @@ from typing import Any
 from cloudburst.core.messages import Buffer, Frames
 from cloudburst.core.plan import PlanStep
 from cloudburst.errors import CloudburstError, KeyNotFound, SerializationError
+from cloudburst.executor.calling import Called, arity_problem
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.events import Argument, Done, Input, Local, Work
-from cloudburst.executor.functions import Called, Functions, NotLoaded, arity_problem
+from cloudburst.executor.functions import Functions, NotLoaded
 from cloudburst.executor.library import UserLibrary
 from cloudburst.executor.nested import NestedCalls
 from cloudburst.executor.post import PostOffice
@@ -101,6 +102,7 @@ class Runner:
             reason = f"unpickling a value raised {describe(error):.200}"
             value = pack_cluster_failure(SerializationError(reason))
         self._doorbell.shut()  # the interruption may have come instead of it
+        self._functions.instances.settle()
         seconds = time.perf_counter() - begin
         return Done(work, value, failed, seconds, reason, self._nested.abandoned)
 
