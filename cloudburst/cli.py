@@ -24,6 +24,7 @@ from cloudburst.config import (
     HostConfig,
     LocalConfig,
     SchedulerConfig,
+    executor_memory,
     executor_range,
     log_level,
 )
@@ -99,6 +100,13 @@ def _add_pool_flags(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="let go of one that had no work for so long; default %(default)s",
     )
+    flag(
+        "--executor-memory",
+        type=int,
+        metavar="MIB",
+        help="let go of class instances where an executor takes more; 0: never; default: half of "
+        "the machine's memory, divided by its cores",
+    )
     _add_resources_flag(parser)
 
 
@@ -115,6 +123,9 @@ def up(flags: argparse.Namespace) -> None:
     """
     from cloudburst.local import LocalCluster  # with all of the client; children need neither
 
+    if flags.executor_memory is not None:
+        memory = str(flags.executor_memory)
+        os.environ["CLOUDBURST_EXECUTOR_MEMORY"] = memory  # for the cluster that this one starts
     life = Life()
     try:
         with LocalCluster(
@@ -176,6 +187,7 @@ def _host(flags: argparse.Namespace, life: Life) -> None:
         flags.min_executors, flags.max_executors = executor_range(
             flags.executors, flags.min, flags.max
         )
+        flags.executor_memory = executor_memory(flags.executor_memory)
     host.main(_config(HostConfig, flags), life)
 
 

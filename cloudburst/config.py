@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -101,6 +102,8 @@ class HostConfig(_Config):
         max_executors: how many to run while there is work for them; 0 for as many as
             ``min_executors``. Those that are blocked, waiting for others, do not count.
         idle_timeout: seconds without work after which one above the minimum is let go.
+        executor_memory: MiB that each may take before it lets go of class instances that DAGs
+            keep there, see `executor_memory`; 0 for any number.
         start_method: ``fork`` from a warm zygote, or ``spawn`` a fresh interpreter each, where
             forking is not safe.
         drain_timeout: seconds that runs have to end once a signal asked the host to.
@@ -113,6 +116,7 @@ class HostConfig(_Config):
     min_executors: int
     max_executors: int = 0
     idle_timeout: float = IDLE_TIMEOUT
+    executor_memory: int = 0
     start_method: str = "spawn" if sys.platform == "darwin" else "fork"
     drain_timeout: float = 30.0
     resources: str = ""
@@ -139,6 +143,7 @@ class ExecutorConfig(_Config):
         kvs_url: the key-value store.
         bind: as in `HostConfig`.
         instance_idle: seconds after which an unused class instance of a DAG is let go.
+        executor_memory: as in `HostConfig`.
         board_fd: the descriptor of its host's board, or -1 if there is none.
         slot: its place on the board.
         resources: as in `HostConfig`.
@@ -150,9 +155,16 @@ class ExecutorConfig(_Config):
     kvs_url: str
     bind: str
     instance_idle: float = 600.0
+    executor_memory: int = 0
     board_fd: int = -1
     slot: int = -1
     resources: str = ""
+
+    @property
+    def own_address(self) -> str:
+        """Where it binds: a socket of its name, or a free port."""
+        socket = f"/{self.name}" if self.bind.startswith("ipc://") else ":*"
+        return self.bind + socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +176,7 @@ class LocalConfig(_Config):
         min_executors: as in `HostConfig`.
         max_executors: as in `HostConfig`.
         idle_timeout: as in `HostConfig`.
+        executor_memory: as in `HostConfig`.
         policy: as in `SchedulerConfig`.
         kvs_url: an external key-value store, or "" for the embedded one.
         data_dir: where the embedded store keeps its data, or "" to keep it in memory only.
@@ -176,6 +189,7 @@ class LocalConfig(_Config):
     min_executors: int
     max_executors: int = 0
     idle_timeout: float = IDLE_TIMEOUT
+    executor_memory: int = 0
     policy: str = POLICIES[0]
     kvs_url: str = ""
     data_dir: str = ""
@@ -244,6 +258,35 @@ def executor_range(
     if least > most:
         raise UsageError(f"at least {least} executors cannot be had with at most {most}")
     return least, most
+
+
+def executor_memory(given: int | None = None) -> int:
+    """How many MiB an executor may take before it lets go of class instances; 0 for any number.
+
+    Args:
+        given: so many; or else ``CLOUDBURST_EXECUTOR_MEMORY``, or if that is not set half of the
+            machine's memory, divided by the cores that this process may use.
+
+    Raises:
+        UsageError: it is no such number.
+    """
+    chosen: int | str | None = given
+    if chosen is None:
+        chosen = os.environ.get("CLOUDBURST_EXECUTOR_MEMORY") or None
+    if chosen is None:
+        return _machine_memory() // (2 * usable_cores() << 20)
+    text = str(chosen)
+    if re.fullmatch("[0-9]{1,12}", text) is None:
+        raise UsageError(f"an executor's memory is a number of MiB, 0 for any, not {text:.80}")
+    return int(text)
+
+
+def _machine_memory() -> int:
+    """Bytes of memory that this machine has; 0 if it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return 0
 
 
 def run_root() -> Path:

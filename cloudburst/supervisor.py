@@ -62,6 +62,7 @@ class Supervisor:
             max_executors=config.max_executors,
             idle_timeout=config.idle_timeout,
             resources=config.resources,
+            executor_memory=config.executor_memory,
         )
         self._host = HostRole("host", host.to_json(), directory.path, HOST_GRACE, self._poller)
 

@@ -265,7 +265,7 @@ class CloudburstConnection(Catalog, Objects):
         return self._call(name, arguments, options, is_dag=False)
 
     def status(self) -> ClusterStatus:
-        """How the cluster is doing: executors, runs running, runs waiting.
+        """How the cluster is doing: executors and how busy they are, runs running, runs waiting.
 
         Raises:
             SchedulerUnavailable: the scheduler does not answer.

@@ -114,13 +114,42 @@ class DagFound(NamedTuple):
     edges: tuple[tuple[str, str], ...]
 
 
+class ExecutorStatus(NamedTuple):
+    """How one executor is doing.
+
+    Attributes:
+        name: its name.
+        host: that of its host.
+        utilisation: the share of the last seconds in which it had work, 0 to 1.
+    """
+
+    name: str
+    host: str
+    utilisation: float
+
+
 class ClusterStatus(NamedTuple):
-    """Executors ready, runs placed and not finished, runs waiting for room."""
+    """How the cluster is doing.
+
+    Attributes:
+        executors: the names of those that take work.
+        running: runs that were placed and have not ended.
+        waiting: runs that wait for room.
+        hosts: of each executor, in their order, the host.
+        utilisations: of each, too, the share of the last seconds in which it had work, 0 to 1.
+    """
 
     request: int
     executors: tuple[str, ...]
     running: int
     waiting: int
+    hosts: tuple[str, ...]
+    utilisations: tuple[float, ...]
+
+    @property
+    def details(self) -> tuple[ExecutorStatus, ...]:
+        """The same of each executor at once."""
+        return tuple(map(ExecutorStatus, self.executors, self.hosts, self.utilisations))
 
 
 Request: TypeAlias = (

@@ -18,9 +18,10 @@ from cloudburst.errors import (
     SerializationError,
 )
 from cloudburst.executor.batching import Call, alike, apart, together
+from cloudburst.executor.calling import Called, arity_problem
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.events import Done, Input, Local, Work
-from cloudburst.executor.functions import Called, Functions, NotLoaded, arity_problem
+from cloudburst.executor.functions import Functions, NotLoaded
 from cloudburst.executor.inputs import DoesNotCount, Inputs, StepFailed
 from cloudburst.executor.library import UserLibrary
 from cloudburst.executor.nested import NestedCalls
@@ -100,6 +101,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001  it was interrupted, or is out of memory
             outcomes = [_failure(error)] * len(works)
         self._doorbell.shut()  # the interruption may have come instead of it
+        self._functions.instances.settle()
         seconds = (time.perf_counter() - begin) / len(works)
         abandoned = self._nested.abandoned
         return [

@@ -38,6 +38,7 @@ from cloudburst.core.messages import (
 from cloudburst.core.wire import decode, encode
 from cloudburst.errors import ProtocolError
 from cloudburst.executor.board import writer_of
+from cloudburst.executor.closer import Closer
 from cloudburst.executor.commits import commit
 from cloudburst.executor.delivery import Delivery
 from cloudburst.executor.doorbell import Doorbell
@@ -55,6 +56,7 @@ from cloudburst.executor.events import (
     Work,
 )
 from cloudburst.executor.functions import Functions
+from cloudburst.executor.instances import LAST_MOMENTS, Instances
 from cloudburst.executor.nested import NestedCalls, NestedLink
 from cloudburst.executor.plans import fetch_plan
 from cloudburst.executor.post import PostOffice
@@ -87,22 +89,24 @@ class ExecutorServer:
 
     def __init__(self, config: ExecutorConfig, context: Context) -> None:
         self.config = config
-        self.inbox = context.bind(_own_address(config))
+        self.inbox = context.bind(config.own_address)
         self.scheduler = context.connect(config.scheduler, config.name)
         self.peers = Peers(context)
         self.poller = Poller(self.inbox, self.scheduler)
         self.store = RedisStore(config.kvs_url)
         self.spare_store = RedisStore(config.kvs_url)
         self.state = ExecutorState(self.inbox.address)
-        self.functions = Functions(self.store, config.instance_idle)
+        budget = config.executor_memory << 20
+        self.instances = Instances(Closer(self.store).close, config.instance_idle, budget)
         self.doorbell = Doorbell(self.look)
         address = self.inbox.address
         self.waiting = Waiting(self.pump, self._say_waits, self.doorbell)
         self.post = PostOffice(address, self.peers, self.store, self.waiting, self.doorbell)
         self.nested = NestedLink(address, self._to_scheduler, self.waiting, self.doorbell)
         calls = NestedCalls(self.nested, self.store)
+        functions = Functions(self.store, self.instances)
         self.runner = Runner(
-            config.name, address, self.store, self.post, calls, self.functions, self.doorbell
+            config.name, address, self.store, self.post, calls, functions, self.doorbell
         )
         self.says_running = writer_of(config.board_fd, config.slot)
         self.finished: list[Deliver] = []
@@ -136,7 +140,7 @@ class ExecutorServer:
 
     def _idle_time(self) -> float | None:
         """Seconds until something is due without a message; None if nothing is."""
-        seconds = self.functions.drop_idle()
+        seconds = self.instances.look()
         if not self.state.shares:
             return seconds
         due_at = self.state.ready.due_at()
@@ -159,11 +163,12 @@ class ExecutorServer:
             self.reports.add(Standing(*share, active=False))
 
     def leave(self) -> None:
-        """Hand what has not begun back to the scheduler, before the process ends."""
+        """Hand what has not begun back to the scheduler, and close what classes keep open."""
         self._take_in()
         self._commit(self.store)
         self._feed(Leave())
         self.reports.flush()
+        self.instances.close()
 
     def pump(self, timeout: float) -> bool:
         """For a function that waits: take in what comes within so many seconds.
@@ -258,7 +263,7 @@ class ExecutorServer:
             case Result() | RunStatus() | Accepted() | Rejected():
                 self.nested.put(message)
             case DropDag(dag=dag):
-                self.functions.drop_dag(dag)
+                self.instances.drop_dag(dag)
             case ExecutorUnknown():
                 self._introduce()
             case _:
@@ -358,11 +363,13 @@ def main(config: ExecutorConfig, life_fd: int) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         server.leaving = True
         if server.interruptible:
+            server.interruptible = False  # a second signal must not interrupt what follows
             raise _Stop
 
     signal.signal(signal.SIGTERM, stop)
     server.doorbell.listen()
-    threading.Thread(target=_end_with, args=(life_fd,), name="life", daemon=True).start()
+    life = (life_fd, threading.get_ident(), server.instances)
+    threading.Thread(target=_end_with, args=life, name="life", daemon=True).start()
     try:
         with suppress(_Stop):
             server.serve()
@@ -373,12 +380,9 @@ def main(config: ExecutorConfig, life_fd: int) -> None:
         context.close()
 
 
-def _end_with(life_fd: int) -> None:
+def _end_with(life_fd: int, main_thread: int, instances: Instances) -> None:
     os.read(life_fd, 1)
+    if instances.are_to_be_closed:
+        signal.pthread_kill(main_thread, signal.SIGTERM)
+        time.sleep(2 * LAST_MOMENTS)  # its zygote, if there is one, waits less
     os._exit(0)
-
-
-def _own_address(config: ExecutorConfig) -> str:
-    if config.bind.startswith("ipc://"):
-        return f"{config.bind}/{config.name}"
-    return f"{config.bind}:*"

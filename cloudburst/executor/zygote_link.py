@@ -87,6 +87,7 @@ class ZygoteLink:
             scheduler=self._config.scheduler,
             kvs_url=self._config.kvs_url,
             bind=self._config.bind,
+            executor_memory=self._config.executor_memory,
             board_fd=self._board.fileno(),
             slot=slot,
             resources=self._config.resources,

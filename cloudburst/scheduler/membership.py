@@ -46,6 +46,9 @@ class Executor:
         utilisation: the share of its time that it had work in, lately.
         resources: what its host has that not every host has.
         batch: the plan of all that it has, if that is run in batches.
+        busy: seconds that it had work since it was measured, up to ``busy_since``.
+        busy_since: if it has work, since when that is not counted in ``busy``.
+        measured: when its utilisation was last brought up to date.
     """
 
     name: str

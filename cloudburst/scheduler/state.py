@@ -199,7 +199,15 @@ class SchedulerState:
     def _status(self, request: int) -> ClusterStatus:
         runs = self.life.runs.values()
         running = sum(bool(run.placed_on) for run in runs)
-        return ClusterStatus(request, tuple(self.members.executors), running, len(runs) - running)
+        executors = self.members.executors.values()
+        return ClusterStatus(
+            request=request,
+            executors=tuple(executor.name for executor in executors),
+            running=running,
+            waiting=len(runs) - running,
+            hosts=tuple(executor.host for executor in executors),
+            utilisations=tuple(executor.utilisation for executor in executors),
+        )
 
     # executors and hosts
 

@@ -88,7 +88,7 @@ def connection(cluster: LocalCluster) -> Iterator[CloudburstConnection]:
         executors = set(connected.status().executors)
         yield connected
 
-        wait_until(lambda: connected.status()[2:] == (0, 0), "all runs end", 5.0)
+        wait_until(lambda: connected.status()[2:4] == (0, 0), "all runs end", 5.0)
         for dag in connected.list_dags():
             connected.delete_dag(dag)
         for function in connected.list():
@@ -104,7 +104,7 @@ def fragile(run_dir: Path) -> Iterator[CloudburstConnection]:
         yield connection
 
         wait_until(lambda: _is_whole(connection), "the pool is whole again", 20.0)
-        wait_until(lambda: connection.status()[2:] == (0, 0), "all runs end")
+        wait_until(lambda: connection.status()[2:4] == (0, 0), "all runs end")
         works = connection.register(lambda _, n: n, "works")
         assert [works(n).get(10) for n in range(10)] == list(range(10))
         store = store_of(connection)

@@ -44,7 +44,7 @@ def recorded() -> Iterator[tuple[CloudburstConnection, Recorder]]:
 
 
 def settle(connection: CloudburstConnection) -> None:
-    wait_until(lambda: connection.status()[2:] == (0, 0), "all runs end")
+    wait_until(lambda: connection.status()[2:4] == (0, 0), "all runs end")
 
 
 def messages_of(

@@ -118,7 +118,7 @@ def test_a_burst_grows_the_pool_up_to_its_maximum_and_leaves_it_at_its_minimum(
         function = connection.register(stand, "stand")
         futures = [function(gate.path) for gate in gates]
         wait_for(connection, 16)
-        wait_until(lambda: connection.status()[2:] == (16, 4), "there is a run on each")
+        wait_until(lambda: connection.status()[2:4] == (16, 4), "there is a run on each")
 
         for gate in gates:
             gate.open()
@@ -152,7 +152,7 @@ def test_functions_that_wait_for_each_other_all_run_however_few_may_be_busy() ->
 def test_a_leader_that_polls_leaves_room_for_its_followers() -> None:
     with elastic(1, 4) as connection:
         leader = connection.register(lead, "lead")(5)
-        wait_until(lambda: connection.status()[2:] == (1, 0), "the leader runs")
+        wait_until(lambda: connection.status()[2:4] == (1, 0), "the leader runs")
         follower = connection.register(follow, "follow")
 
         followers = [follower(number) for number in range(5)]

@@ -117,7 +117,7 @@ class Check:
         """Neither the processes, nor what is registered and stored."""
         connection = self._connection
         self.answers()
-        wait_until(lambda: connection.status()[2:] == (0, 0), "all runs end", SOON)
+        wait_until(lambda: connection.status()[2:4] == (0, 0), "all runs end", SOON)
         assert connection.status().executors == self.executors
         assert processes() == self.processes
         assert {"incr", "join"} <= set(connection.list())

@@ -31,7 +31,7 @@ def cloud(run_dir: Path) -> Iterator[CloudburstConnection]:
     """Two executors, and as many more as there are callers that wait."""
     with LocalCluster(2, idle_timeout=0.2) as cluster, cluster.connect() as connection:
         yield connection
-        wait_until(lambda: connection.status()[2:] == (0, 0), "nothing runs any more")
+        wait_until(lambda: connection.status()[2:4] == (0, 0), "nothing runs any more")
         wait_until(lambda: len(connection.status().executors) == 2, "the pool is as it was")
 
 
@@ -177,7 +177,7 @@ def test_callbacks_and_the_standard_library_take_these_futures(
 
 
 def states(cloud: CloudburstConnection) -> tuple[int, int]:
-    running, waiting = cloud.status()[2:]
+    running, waiting = cloud.status()[2:4]
     return running, waiting
 
 

@@ -169,7 +169,7 @@ def test_no_step_begins_after_the_end_and_those_side_by_side_are_interrupted(
 
     with pytest.raises(InvocationTimedOutError):
         run.get(SOON)
-    wait_until(lambda: connection.status()[2:] == (0, 0), "all runs end")
+    wait_until(lambda: connection.status()[2:4] == (0, 0), "all runs end")
     began = [noted(connection, run, f"{side} began") for side in ("left", "right")]
     ended = [noted(connection, run, f"{side} ended") for side in ("left", "right")]
     assert noted(connection, run, "top") == 1

@@ -141,7 +141,7 @@ def test_accepted_run_whose_function_is_gone_is_answered(
         for gate in gates:
             gate.open()
         assert [connection.future(f.obj_id).get(10) for f in busy] == ["gate0", "gate1"]
-        wait_until(lambda: connection.status()[2:] == (0, 0), "all runs end")
+        wait_until(lambda: connection.status()[2:4] == (0, 0), "all runs end")
 
 
 @pytest.mark.parametrize("damage", [{"call": b"of another version"}, {"accepted": b"long ago"}])

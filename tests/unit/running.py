@@ -10,9 +10,11 @@ from cloudburst.core.dag import Dag, make_steps
 from cloudburst.core.messages import Buffer, RunContext, Start
 from cloudburst.core.plan import FunctionInfo, Plan, compile_dag, compile_function
 from cloudburst.core.wire import pack_context
+from cloudburst.executor.closer import Closer
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.events import Deliver, Done, PlanLoaded, Work
 from cloudburst.executor.functions import Functions
+from cloudburst.executor.instances import Instances
 from cloudburst.executor.nested import NestedCalls, NestedLink
 from cloudburst.executor.post import PostOffice
 from cloudburst.executor.runner import Runner
@@ -53,11 +55,19 @@ def no_calls(store: KeyValueStore) -> NestedCalls:
 class Stage:
     """One executor without its sockets: state and runner, and a store in memory."""
 
-    def __init__(self, *, idle: float = 600.0, store: KeyValueStore | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        idle: float = 600.0,
+        store: KeyValueStore | None = None,
+        budget: int = 0,
+        resident: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.memory = MemoryStore()
         self.store = store or self.memory
         self.state = ExecutorState(ADDRESS)
-        self.functions = Functions(self.store, idle)
+        self.instances = Instances(Closer(self.store).close, idle, budget, resident)
+        self.functions = Functions(self.store, self.instances)
         self.doorbell = Doorbell(lambda: False)
         peers = Peers(Context())
         self.waits: Callable[[float], bool] = lambda _: False

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cloudburst import config
 from cloudburst.config import (
     EXECUTORS_PER_CORE,
     MAX_BLOCKED,
@@ -17,6 +18,7 @@ from cloudburst.config import (
     LocalConfig,
     SchedulerConfig,
     default_executors,
+    executor_memory,
     executor_range,
     log_level,
     run_root,
@@ -129,6 +131,14 @@ def test_a_host_that_is_told_no_maximum_stays_at_its_minimum() -> None:
     assert (elastic.most, elastic.ceiling) == (7, 7 + MAX_BLOCKED)
 
 
+def test_an_executor_binds_a_socket_of_its_name_or_a_free_port() -> None:
+    executor = ExecutorConfig("h.1", "h", "ipc:///s", "unix:///k", "ipc:///d")
+    assert executor.own_address == "ipc:///d/h.1"
+
+    far = dataclasses.replace(executor, bind="tcp://[::1]")
+    assert far.own_address == "tcp://[::1]:*"
+
+
 def test_the_folder_of_clusters_can_be_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLOUDBURST_RUN_DIR", "/elsewhere")
     assert run_root() == Path("/elsewhere")
@@ -159,3 +169,58 @@ def test_another_log_level_is_refused(monkeypatch: pytest.MonkeyPatch, text: str
     with pytest.raises(UsageError, match="CLOUDBURST_LOG is one of DEBUG, INFO") as raised:
         log_level()
     assert len(str(raised.value)) < 200
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight GiB and four cores, and nothing said about memory."""
+    monkeypatch.delenv("CLOUDBURST_EXECUTOR_MEMORY", raising=False)
+    monkeypatch.setattr(config, "usable_cores", lambda: 4)
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 2 << 20, "SC_PAGE_SIZE": 4096}.__getitem__)
+
+
+@pytest.mark.usefixtures("machine")
+def test_by_default_executors_share_half_of_the_memory() -> None:
+    assert executor_memory() == 8 * 1024 // 2 // 4
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_machine_that_does_not_tell_its_memory_has_no_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def tells_nothing(name: str) -> int:
+        raise ValueError(name)
+
+    monkeypatch.setattr(os, "sysconf", tells_nothing)
+
+    assert executor_memory() == 0
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_budget_that_is_given_goes_before_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CLOUDBURST_EXECUTOR_MEMORY", "300")
+    assert executor_memory() == 300
+    assert executor_memory(200) == 200
+    assert executor_memory(0) == 0
+
+    monkeypatch.setenv("CLOUDBURST_EXECUTOR_MEMORY", "0")
+    assert executor_memory() == 0
+    monkeypatch.setenv("CLOUDBURST_EXECUTOR_MEMORY", "")
+    assert executor_memory() == 1024
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "1.5", "1 GB", "٣", "9" * 5000])
+def test_another_budget_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("CLOUDBURST_EXECUTOR_MEMORY", text)
+
+    with pytest.raises(UsageError, match="memory is a number of MiB, 0 for any, not") as raised:
+        executor_memory()
+    assert len(str(raised.value)) < 200
+
+
+def test_this_machine_has_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLOUDBURST_EXECUTOR_MEMORY", raising=False)
+
+    assert executor_memory() > 10

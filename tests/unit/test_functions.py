@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from running import ADDRESS, Stage, given
 
-from cloudburst.executor.functions import Functions
 from cloudburst.executor.library import UserLibrary
 
 
@@ -237,15 +236,15 @@ def test_a_deleted_dag_lets_go_of_its_instances_and_no_others(stage: Stage) -> N
     stage.run(one)
     stage.run(two)
 
-    stage.functions.drop_dag("one")
+    stage.instances.drop_dag("one")
     assert (stage.run(one), stage.run(two)) == (1, 2)
-    stage.functions.drop_dag("never heard of")
+    stage.instances.drop_dag("never heard of")
 
 
 def instances(stage: Stage) -> int:
     """How many instances the executor keeps."""
     gc.collect()
-    return len(stage.functions._instances)
+    return len(stage.instances)
 
 
 def test_an_instance_that_is_let_go_is_gone(stage: Stage) -> None:
@@ -258,7 +257,8 @@ def test_an_instance_that_is_let_go_is_gone(stage: Stage) -> None:
     del run
     gc.collect()
     assert instance() is not None
-    stage.functions.drop_dag("dag")
+    stage.instances.drop_dag("dag")
+    stage.instances.settle()
     gc.collect()
     assert instance() is None
 
@@ -267,7 +267,7 @@ def test_idle_instances_are_let_go() -> None:
     stage = Stage(idle=0.0)
     stage.register(counter=Counter)
     assert stage.run(stage.dag("counter")) == 1
-    assert stage.functions.drop_idle() is None
+    assert stage.instances.look() is None
     assert instances(stage) == 0
 
     assert stage.run(stage.dag("counter")) == 1
@@ -280,17 +280,17 @@ def test_instances_in_use_are_kept_and_the_next_look_is_when_the_oldest_may_be_i
     stage.run(stage.dag("counter", name="one"))
     stage.run(stage.dag("counter", name="two"))
 
-    left = stage.functions.drop_idle()
+    left = stage.instances.look()
     assert left is not None
     assert 100.0 - (time.monotonic() - began) <= left <= 100.0
     assert instances(stage) == 2
 
 
 def test_without_instances_there_is_nothing_to_look_for(stage: Stage) -> None:
-    assert Functions(stage.store, 1.0).drop_idle() is None
+    assert stage.instances.look() is None
     stage.register(counter=Counter)
     stage.run(stage.lone("counter"))
-    assert stage.functions.drop_idle() is None
+    assert stage.instances.look() is None
 
 
 def test_only_idle_instances_are_let_go() -> None:
@@ -302,6 +302,6 @@ def test_only_idle_instances_are_let_go() -> None:
     while time.monotonic() < began + 0.05:
         stage.run(new)
 
-    stage.functions.drop_idle()
+    stage.instances.look()
     assert stage.run(old) == 1
     assert stage.run(new) > 1

@@ -250,7 +250,7 @@ def test_a_store_that_does_not_answer() -> None:
 def test_the_same_inside_a_function_is_the_functions_failure() -> None:
     stage = Stage(store=Deaf())
     stage.register(read=lambda library: library.get("key"))
-    stage.runner = stage.runner_with(Functions(stage.memory, 1.0))
+    stage.runner = stage.runner_with(Functions(stage.memory, stage.instances))
 
     seen = stage.failure(stage.lone("read"))
     assert type(seen) is KVSUnavailable

@@ -316,7 +316,8 @@ def test_the_status_counts_executors_and_runs(cluster: Cluster) -> None:
     for number in range(5):
         cluster.call(f"r{number}")
 
-    assert cluster.tell("c", GetStatus(7)) == [Send("c", ClusterStatus(7, ("a", "b"), 2, 3))]
+    status = ClusterStatus(7, ("a", "b"), 2, 3, ("host", "host"), (0.0, 0.0))
+    assert cluster.tell("c", GetStatus(7)) == [Send("c", status)]
 
 
 def test_a_call_that_is_refused_leaves_no_large_argument(cluster: Cluster) -> None:

@@ -7,7 +7,7 @@ from scheduling import Cluster, sent, started
 
 from cloudburst.core.hosts import NOBODY, Fence, Heartbeat, Knock
 from cloudburst.core.messages import PROTOCOL, ExecutorReady, ExecutorUnknown, RunState
-from cloudburst.core.requests import ClusterStatus, GetStatus
+from cloudburst.core.requests import ClusterStatus, ExecutorStatus, GetStatus
 from cloudburst.scheduler.events import Command, PeerGone, Send
 
 NOBODY_TO_REPLACE = Send("host", Fence(()))
@@ -245,4 +245,41 @@ def test_a_death_of_nobody_known_changes_nothing(cluster: Cluster) -> None:
 def test_the_status_names_those_who_are_alive(cluster: Cluster) -> None:
     cluster.die("a")
 
-    assert cluster.tell("c", GetStatus(1)) == [Send("c", ClusterStatus(1, ("b",), 0, 0))]
+    status = ClusterStatus(1, ("b",), 0, 0, ("host",), (0.0,))
+    assert cluster.tell("c", GetStatus(1)) == [Send("c", status)]
+
+
+def test_the_status_tells_how_busy_each_executor_is_and_where_it_runs(cluster: Cluster) -> None:
+    cluster.join("far", host="other")
+    cluster.call("r1")  # on one of the first two, for all the time there is
+    busy = cluster.places("r1")[0]
+    for _ in range(20):
+        cluster.pass_time(0.5)
+        cluster.heartbeat("a", "b")
+        cluster.heartbeat("far", host="other")
+
+    ((_, status),) = sent(cluster.tell("c", GetStatus(1)), ClusterStatus)
+    details = {executor.name: executor for executor in status.details}
+    assert [*details] == [*status.executors] == ["a", "b", "far"]
+    assert details["far"] == ExecutorStatus("far", "other", 0.0)
+    assert details[busy].host == "host"
+    assert 0.99 < details.pop(busy).utilisation <= 1.0
+    assert {executor.utilisation for executor in details.values()} == {0.0}
+
+
+def test_an_executor_that_has_become_idle_is_told_to_be_less_and_less_busy(
+    cluster: Cluster,
+) -> None:
+    def utilisation() -> float:
+        cluster.pass_time(0.5)
+        cluster.heartbeat("a", "b")
+        ((_, status),) = sent(cluster.tell("c", GetStatus(1)), ClusterStatus)
+        return float(max(status.utilisations))
+
+    cluster.call("r1")
+    rising = [utilisation() for _ in range(4)]
+    cluster.finish("r1")
+    falling = [utilisation() for _ in range(4)]
+
+    assert rising == [0.5, 0.75, 0.875, 0.9375]
+    assert falling == [0.46875, 0.234375, 0.1171875, 0.05859375]
