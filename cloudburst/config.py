@@ -198,13 +198,20 @@ class LocalConfig(_Config):
     resources: str = ""
 
 
-def resources_in(text: str) -> tuple[str, ...]:
-    """The resources that a configuration names, each once.
+def resources_in(said: object) -> tuple[str, ...]:
+    """The resources that a list names, or a text with commas, each once.
 
     Raises:
+        UsageError: it is neither.
         InvalidName: nothing can be called so.
     """
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    match said:
+        case str():
+            names = [name.strip() for name in said.split(",") if name.strip()]
+        case [*items]:
+            names = list(items)
+        case _:
+            raise UsageError(f"resources is a list of names, not {said!r:.80}")
     return tuple(dict.fromkeys(check_name(name, "resource") for name in names))
 
 

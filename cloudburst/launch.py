@@ -88,15 +88,6 @@ class OwnedCluster:
             _stop(supervisor, self._directory)
 
 
-def _resources(said: object) -> tuple[str, ...]:
-    match said:
-        case str():
-            return resources_in(said)
-        case [*names] if all(isinstance(name, str) for name in names):
-            return resources_in(",".join(map(str, names)))
-    raise UsageError(f"resources is a list of names, not {said!r:.80}")
-
-
 def start_cluster(
     executors: int | None = None,
     *,
@@ -143,14 +134,9 @@ def start_cluster(
         data_dir=check_text(data_dir, "data directory"),
         appendfsync=appendfsync,
         shared=bool(shared),
-        resources=",".join(_resources(resources)),
+        resources=",".join(resources_in(resources)),
     )
-    if kvs_url and data_dir:
-        raise UsageError(f"an external store keeps its data itself, not in {data_dir}")
-    if policy not in POLICIES:
-        raise UsageError(f"policy is one of {', '.join(POLICIES)}, not {policy!r:.80}")
-    if appendfsync not in APPENDFSYNC:
-        raise UsageError(f"appendfsync is one of {', '.join(APPENDFSYNC)}, not {appendfsync!r}")
+    _check(config)
     if not shared:
         return _start_supervisor(config)
     with rundir.starting_shared():
@@ -158,6 +144,15 @@ def start_cluster(
         if address is not None:
             return OwnedCluster(address)
         return _start_supervisor(config)
+
+
+def _check(config: LocalConfig) -> None:
+    if config.kvs_url and config.data_dir:
+        raise UsageError(f"an external store keeps its data itself, not in {config.data_dir}")
+    for name, choices in (("policy", POLICIES), ("appendfsync", APPENDFSYNC)):
+        chosen = getattr(config, name)
+        if chosen not in choices:
+            raise UsageError(f"{name} is one of {', '.join(choices)}, not {chosen!r:.80}")
 
 
 def _start_supervisor(config: LocalConfig) -> OwnedCluster:

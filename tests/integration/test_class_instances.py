@@ -261,7 +261,7 @@ def test_an_executor_that_is_told_to_end_closes_all() -> None:
 
 PROGRAM = """
 import sys
-from test_instances import Journal
+from test_class_instances import Journal
 from cloudburst import LocalCluster
 
 cluster = LocalCluster(1)
