@@ -207,7 +207,7 @@ def resources_in(said: object) -> tuple[str, ...]:
     """
     match said:
         case str():
-            names = [name.strip() for name in said.split(",") if name.strip()]
+            names: list[object] = [name.strip() for name in said.split(",") if name.strip()]
         case [*items]:
             names = list(items)
         case _:
