@@ -75,7 +75,9 @@ def burst_of_functions(cloud: CloudburstConnection, key: str, count: int) -> flo
 def one_way_of_functions(cloud: CloudburstConnection, key: str, count: int) -> float:
     """The median."""
     echoed = _function(cloud, "echo")(key)
-    seconds = _function(cloud, "call_out")(CloudburstReference(key), count).get(PATIENCE)
+    seconds: list[float] = _function(cloud, "call_out")(CloudburstReference(key), count).get(
+        PATIENCE
+    )
     echoed.get(PATIENCE)
     return statistics.median(seconds)
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from cloudburst.core.dag import Dag, make_steps
 from cloudburst.core.messages import (
     PROTOCOL,
     Call,
@@ -22,6 +23,8 @@ from cloudburst.core.messages import (
     Start,
     Welcome,
 )
+from cloudburst.core.options import NOTHING_SAID
+from cloudburst.core.plan import FunctionInfo
 from cloudburst.core.requests import RegisterDag, RegisterFunction
 from cloudburst.scheduler.events import Command, Event, Received, Send, Write, Written
 from cloudburst.scheduler.state import SchedulerState
@@ -38,9 +41,13 @@ def scheduler(executors: int) -> SchedulerState:
     state = SchedulerState(welcome, max_waiting=1000, host_timeout=3.0, ttl=3600.0)
     chain_edges = tuple((a[0], b[0]) for a, b in itertools.pairwise(CHAIN))
     for message in (
-        RegisterFunction(1, "f", "v1", is_class=False),
-        RegisterDag(2, "chain", CHAIN, chain_edges, only_check=False),
-        RegisterDag(3, "diamond", DIAMOND, DIAMOND_EDGES, only_check=False),
+        RegisterFunction(1, FunctionInfo("f", "v1", is_class=False), NOTHING_SAID),
+        RegisterDag(
+            2, *Dag("chain", make_steps(CHAIN), chain_edges), NOTHING_SAID, only_check=False
+        ),
+        RegisterDag(
+            3, *Dag("diamond", make_steps(DIAMOND), DIAMOND_EDGES), NOTHING_SAID, only_check=False
+        ),
     ):
         for command in state.handle(Received("client", message), 0.0):
             if isinstance(command, Write):
@@ -58,7 +65,19 @@ def calls(target: str, source: str, count: int, *, store: bool) -> list[Call]:
     arguments = ((source, "", 1),)
     reply_to = "ipc:///run/client"
     return [
-        Call(f"c-{n}", target, is_dag, arguments, (), reply_to, store, "", 10.0, [b"x" * 40])
+        Call(
+            f"c-{n}",
+            target,
+            is_dag,
+            arguments,
+            (),
+            reply_to,
+            store,
+            "",
+            10.0,
+            NOTHING_SAID,
+            frames=[b"x" * 40],
+        )
         for n in range(count)
     ]
 
@@ -68,7 +87,7 @@ def answers(state: SchedulerState, commands: list[Command], service: float) -> I
     for command in commands:
         match command:
             case Send(message=Start(run_id=run_id, epoch=epoch)):
-                run = state.runs[run_id]
+                run = state.life.runs[run_id]
                 sink = run.placed_on[-1].name
                 shares: dict[str, list[int]] = {}
                 for segment, executor in enumerate(run.placed_on):

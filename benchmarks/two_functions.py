@@ -23,9 +23,11 @@ from benchmarks.measure import Contender, interleave
 from benchmarks.relay import Relay, Sizes
 from benchmarks.report import as_json, cpu_lines, host, host_lines, ratios, summaries, table
 from cloudburst import CloudburstConnection, LocalCluster
+from cloudburst.core.dag import Dag, make_steps
 from cloudburst.core.ids import new_id
 from cloudburst.core.messages import PROTOCOL, Call, ExecutorReady, Message, Result, Start, Welcome
 from cloudburst.core.options import NOTHING_SAID
+from cloudburst.core.plan import FunctionInfo
 from cloudburst.core.requests import RegisterDag, RegisterFunction
 from cloudburst.core.wire import encode
 from cloudburst.scheduler.events import Command, Received, Send, Write, Written
@@ -120,17 +122,16 @@ def _start_of(call: Call, client: str, executor: str, address: str) -> Start:
     state = SchedulerState(
         Welcome(PROTOCOL, "", "", ""), max_waiting=1, host_timeout=1.0, ttl=86400.0
     )
+    dag = Dag(DAG, make_steps(STEPS), (STEPS,))
     messages: list[tuple[str, Message]] = [
         *(
-            (client, RegisterFunction(1, name, new_id(), is_class=False, options=NOTHING_SAID))
+            (
+                client,
+                RegisterFunction(1, FunctionInfo(name, new_id(), is_class=False), NOTHING_SAID),
+            )
             for name in STEPS
         ),
-        (
-            client,
-            RegisterDag(
-                2, DAG, tuple((s, s) for s in STEPS), (STEPS,), NOTHING_SAID, only_check=False
-            ),
-        ),
+        (client, RegisterDag(2, *dag, NOTHING_SAID, only_check=False)),
         (executor, ExecutorReady(PROTOCOL, executor, "host", address, 1, ())),
         (client, call),
     ]
