@@ -19,7 +19,16 @@ from .director import Director
 from .evidence import Evidence, Remains
 from .faults import plan
 from .journal import Account, read
-from .workload import DAGS, FUNCTIONS, OBJECT_PREFIX, OBJECTS, stored_object
+from .workload import (
+    DAGS,
+    FUNCTIONS,
+    HOW,
+    OBJECT_PREFIX,
+    OBJECTS,
+    REPLICAS,
+    steps_of,
+    stored_object,
+)
 
 LASTING = 2
 SHARED_MEMORY = Path("/dev/shm")
@@ -149,9 +158,10 @@ class Chaos:
     def _prepare(self) -> None:
         with self.cluster.connect() as connection:
             for name, function in FUNCTIONS.items():
-                connection.register(function, name)
-            for name, (steps, edges) in DAGS.items():
-                assert connection.register_dag(name, steps, edges)
+                connection.register(function, name, **HOW.get(name, {}))
+            for name, (_, edges) in DAGS.items():
+                replicas = REPLICAS.get(name, 1)
+                assert connection.register_dag(name, steps_of(name), edges, replicas=replicas)
             for index in range(OBJECTS):
                 connection.put_object(f"{OBJECT_PREFIX}{index}", stored_object(index))
 

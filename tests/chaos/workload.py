@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from cloudburst import batch, first_of
+
 Parcel: TypeAlias = tuple[str, bytes]
 Payload: TypeAlias = tuple[str, bytes, float, int]
 """Mark and blob, seconds that the function takes, and how often it raises before it succeeds."""
@@ -95,6 +97,12 @@ def asker(library: Any, payload: Payload) -> Parcel:
     return fold("asker", first.get(), library.call("link", second).get())
 
 
+def steps_of(dag: str) -> list[Any]:
+    """The steps of a DAG as they are registered."""
+    first = FIRST_OF.get(dag)
+    return [first_of(step) if step[0] == first else step for step in DAGS[dag][0]]
+
+
 def _plain_asker(payload: Payload) -> Parcel:
     chain = fold("link", fold("link", fold("head", payload)))
     return fold("asker", fold("head", payload), fold("link", chain))
@@ -109,6 +117,28 @@ class Keeper:
     def run(self, _library: Any, *values: Parcel) -> Parcel:
         self.calls = [*self.calls[-9:], values[0][0]]
         return fold("keeper", (self.calls[-1], values[0][1]), *values[1:])
+
+
+def press(_library: Any, values: list[Parcel]) -> list[Parcel]:
+    """Takes several calls at once."""
+    time.sleep(0.002)
+    return [fold("press", value) for value in values]
+
+
+class Stamper:
+    """Takes several calls at once, too, in a few instances."""
+
+    def run(self, _library: Any, *columns: list[Parcel]) -> list[Parcel]:
+        time.sleep(0.001)
+        return [fold("stamper", *values) for values in zip(*columns, strict=True)]
+
+
+def tarry(_library: Any, value: Parcel) -> Parcel:
+    """The same as a link, but later; now and then it does not come to it."""
+    time.sleep(0.03)
+    if value[0][1] < "4":
+        raise ValueError("nobody waits for this")
+    return fold("link", value)
 
 
 def _plain_broken(value: Parcel) -> Parcel:
@@ -127,7 +157,16 @@ FUNCTIONS: dict[str, Any] = {
     "sleeper": sleeper,
     "keeper": Keeper,
     "asker": asker,
+    "press": press,
+    "stamper": Stamper,
+    "tarry": tarry,
 }
+HOW: dict[str, dict[str, Any]] = {
+    "press": {"batching": batch(16, 1.0)},
+    "stamper": {"batching": True},
+}
+"""What is said of functions when they are registered."""
+
 PLAIN: dict[str, Callable[..., Parcel]] = {
     "head": lambda *values: fold("head", *values),
     "link": lambda *values: fold("link", *values),
@@ -140,6 +179,9 @@ PLAIN: dict[str, Callable[..., Parcel]] = {
     "sleeper": lambda payload: fold("sleeper", payload),
     "keeper": lambda *values: fold("keeper", *values),
     "asker": _plain_asker,
+    "press": lambda *values: fold("press", *values),
+    "stamper": lambda *values: fold("stamper", *values),
+    "tarry": lambda *values: fold("link", *values),
 }
 
 Steps: TypeAlias = tuple[tuple[str, str], ...]
@@ -158,6 +200,9 @@ DAGS: dict[str, tuple[Steps, Edges]] = {
         (*_DIAMOND, ("d", "e")),
     ),
     "kept": ((("a", "head"), ("b", "keeper"), ("c", "link")), (("a", "b"), ("b", "c"))),
+    "pressed": ((("a", "head"), ("b", "press"), ("c", "link")), (("a", "b"), ("b", "c"))),
+    "stamped": ((("a", "stamper"),), ()),
+    "raced": ((("a", "head"), ("b", "link"), ("c", "tarry"), ("d", "link")), _DIAMOND),
     "tossed": ((("a", "toss"), ("b", "carry"), ("c", "carry"), ("d", "agree")), _DIAMOND),
     "drawn": ((("a", "draw"),), ()),
     "asked": ((("a", "asker"), ("b", "link")), (("a", "b"),)),
@@ -166,7 +211,12 @@ DAGS: dict[str, tuple[Steps, Edges]] = {
     "sleeper": ((("a", "sleeper"), ("b", "link")), (("a", "b"),)),
 }
 
-_PLAIN_DAGS = ("one", "chain", "diamond", "join", "five", "kept")
+FIRST_OF = {"raced": "d"}
+"""The steps that take the first of several results, which are equal, by DAG."""
+
+REPLICAS = {"stamped": 2}
+
+_PLAIN_DAGS = ("one", "chain", "diamond", "join", "five", "kept", "pressed", "stamped", "raced")
 KINDS = {
     "plain": 125,
     "tossed": 20,
@@ -322,6 +372,8 @@ def evaluate(target: str, payloads: dict[str, Payload], references: list[Parcel]
         own = [payloads[step]] if step in payloads else []
         referred = references if step == "a" else []
         upstream = [results[source] for source, reader in edges if reader == step]
+        if FIRST_OF.get(target) == step:
+            upstream = upstream[:1]
         results[step] = PLAIN[function](*own, *referred, *upstream)
     return results[steps[-1][0]]
 
