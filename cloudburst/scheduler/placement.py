@@ -130,15 +130,19 @@ class Scene(NamedTuple):
         """Whether another instance may be made, because these have been busy for long."""
         return len(homes) < self.replicas and all(home.utilisation > BUSY for home in homes)
 
-    def has_room(self, executor: Executor, plan: Plan, expected: float) -> bool:
-        """Whether a run may be sent to an executor now, rather than wait for a choice."""
+    def has_room(self, executor: Executor, plan: Plan, segment: int, expected: float) -> bool:
+        """Whether a run may be sent to an executor now, rather than wait for a choice.
+
+        What is run in batches may pile up there, unless it begins with something else that is
+        worth an executor of its own.
+        """
         if executor.has_room(expected, self.now):
             return True
-        return (
-            plan.batch_size > 0
-            and self.batches
-            and executor.has_batch_room(plan.id, plan.batch_size, self.now)
-        )
+        if not (plan.batch_size and self.batches):
+            return False
+        if not executor.has_batch_room(plan.id, plan.batch_size, self.now):
+            return False
+        return plan.head(segment).batch_size > 0 or expected < SPREAD_ABOVE
 
 
 def place(plan: Plan, scene: Scene, expected: Sequence[float]) -> Placement:
@@ -153,18 +157,19 @@ def place(plan: Plan, scene: Scene, expected: Sequence[float]) -> Placement:
         return _GraphPlacer(plan, scene, expected).place()
     homes = scene.homes_of(plan, 0) if plan.has_classes else ()
     if homes:
-        best = _with_room(plan, scene, homes, expected[0])
+        best = _with_room(plan, 0, scene, homes, expected[0])
         if best is None and scene.may_settle(homes):
-            best = _with_room(plan, scene, scene.able(plan.head(0).needs).values(), expected[0])
+            able = scene.able(plan.head(0).needs).values()
+            best = _with_room(plan, 0, scene, able, expected[0])
             return Placement((best,)) if best else Placement((), ANY)
         return Placement((best,)) if best else Placement((), HOME + plan.dag)
     needs = plan.head(0).needs if plan.needs else ""
-    best = _with_room(plan, scene, scene.able(needs).values(), expected[0])
+    best = _with_room(plan, 0, scene, scene.able(needs).values(), expected[0])
     return Placement((best,)) if best else Placement((), queue_for(needs))
 
 
 def _with_room(
-    plan: Plan, scene: Scene, executors: Iterable[Executor], expected: float
+    plan: Plan, segment: int, scene: Scene, executors: Iterable[Executor], expected: float
 ) -> Executor | None:
     """The least loaded executor that has room; of equals the one that is preferred."""
     best, best_load, best_rank = None, inf, inf
@@ -172,7 +177,7 @@ def _with_room(
     stops_at = 0.0 if preference.policy is Policy.LOCALITY else -inf
     for executor in executors:
         load = executor.load // TRIFLE
-        if load > best_load or not scene.has_room(executor, plan, expected):
+        if load > best_load or not scene.has_room(executor, plan, segment, expected):
             continue
         rank = preference.rank(executor, plan.id)
         if not load and rank == stops_at:
@@ -219,13 +224,15 @@ class _Level:
         equals = [executor for executor in near if self._load(executor) == least]
         return min(equals, key=lambda e: (-near[e], self._rank(e))) if equals else best
 
-    def source(self, expected: float, among: Collection[Executor] = ()) -> Executor | None:
+    def source(
+        self, segment: int, expected: float, among: Collection[Executor] = ()
+    ) -> Executor | None:
         """The best one to begin on now: it has room, or begins the same run already."""
         if among:
-            fit = [executor for executor in among if self.may_begin(executor, expected)]
+            fit = [executor for executor in among if self.may_begin(executor, segment, expected)]
             return self.least_of(fit) if fit else None
         best = self.least({})
-        if self.may_begin(best, expected):
+        if self.may_begin(best, segment, expected):
             return best
         return min(self._waiting, key=self._rank, default=None)
 
@@ -233,10 +240,10 @@ class _Level:
         """Whether one more segment would have to wait there, nobody knows for how long."""
         return executor in self._waiting or executor.is_blocked
 
-    def may_begin(self, executor: Executor, expected: float) -> bool:
+    def may_begin(self, executor: Executor, segment: int, expected: float) -> bool:
         if executor in self._waiting:
             return True
-        return self._scene.has_room(executor, self._plan, expected)
+        return self._scene.has_room(executor, self._plan, segment, expected)
 
     def nearest(self, near: Mapping[Executor, int]) -> Executor:
         """The executor with most of the inputs; of equals the one where least waits."""
@@ -286,19 +293,23 @@ class _GraphPlacer:
     def _source(self, number: int, homes: list[Executor], needs: str) -> Executor | None:
         level, expected = self.levels[0], self.expected[number]
         if homes:
-            best = level.source(expected, homes)
+            best = level.source(number, expected, homes)
             if best is not None or not self.scene.may_settle(homes):
                 return best
         beside = self.groups.get(self.plan.segments[number].group)
-        if beside is not None and level.may_begin(beside, expected) and _fits(beside, needs):
+        if (
+            beside is not None
+            and level.may_begin(beside, number, expected)
+            and _fits(beside, needs)
+        ):
             return beside
         if number == 0:
             able = self.scene.able(needs).values()
-            return _with_room(self.plan, self.scene, able, expected)
+            return _with_room(self.plan, number, self.scene, able, expected)
         if needs:
             able = self.scene.able(needs).values()
-            return level.source(expected, able) if able else None
-        return level.source(expected)
+            return level.source(number, expected, able) if able else None
+        return level.source(number, expected)
 
     def _later(self, number: int, homes: list[Executor], needs: str) -> Executor | None:
         segment = self.plan.segments[number]
