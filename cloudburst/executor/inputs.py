@@ -7,7 +7,12 @@ from typing import Any
 
 from cloudburst.core.messages import Buffer, Frames
 from cloudburst.core.plan import PlanStep
-from cloudburst.errors import KeyNotFound, NoValidResult
+from cloudburst.errors import (
+    InvocationCancelledError,
+    InvocationTimedOutError,
+    KeyNotFound,
+    NoValidResult,
+)
 from cloudburst.executor.events import Argument, Local, Work
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Get, KeyValueStore
@@ -72,7 +77,7 @@ class Inputs:
             return
         if work.others:
             raise DoesNotCount
-        said = describe(failure.exception()) if failure is not None else f"{value!r:.200}"
+        said = _shown(value) if failure is None else describe(failure.exception())
         error = NoValidResult(
             f"no result counts of those that lead to step {head.name!r}; the last was: {said}"
         )
@@ -149,5 +154,16 @@ def _referenced(reference: CloudburstReference, blob: Buffer) -> Any:
 def _equal(value: Any, other: Any) -> bool:
     try:
         return type(value) is type(other) and bool(value == other)
-    except (TypeError, ValueError):  # an array's comparison is no truth value
+    except (InvocationCancelledError, InvocationTimedOutError):
+        raise
+    except Exception:  # noqa: BLE001  a comparison is user code; an array's is no truth value
         return False
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.200}"
+    except (InvocationCancelledError, InvocationTimedOutError):
+        raise
+    except Exception:  # noqa: BLE001  user code; there is a message all the same
+        return f"a {type(value).__name__}"
