@@ -34,11 +34,17 @@ _KNOWN = 1000
 
 
 class StepFailed(Exception):
-    """A step cannot run or raised; ``frames`` is the failure to deliver."""
+    """A step cannot run or raised.
 
-    def __init__(self, frames: Frames, reason: str) -> None:
+    Attributes:
+        frames: the failure to deliver.
+        raised: what user code raised; None if it did not.
+    """
+
+    def __init__(self, frames: Frames, reason: str, raised: BaseException | None = None) -> None:
         super().__init__(reason)
         self.frames = frames
+        self.raised = raised
 
 
 class DoesNotCount(Exception):
