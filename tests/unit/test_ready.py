@@ -242,6 +242,17 @@ def test_even_if_something_else_was_taken_at_that_time() -> None:
     assert queue.ready.due_at() == 20.0
 
 
+def test_even_if_a_call_that_is_to_be_alone_is_left() -> None:
+    queue = Queue(batched("a"))
+    queue.take(10.0)
+    queue.ready.add([*plain("x"), work("b", job("f", "A", batched="f", batch=PATIENT, alone=True))])
+    queue.dropped = "a"
+    assert queue.take(11.0) == "x"
+
+    queue.ready.add(batched("c"))
+    assert queue.take_all(15.0) == ["b"]
+
+
 def test_the_works_of_a_batch_keep_their_order() -> None:
     queue = Queue(batched("cab"), batched("fed"))
 
