@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set, Sized
 from typing import Any, NamedTuple
 
 from cloudburst.core.plan import PlanStep
 from cloudburst.executor.events import Work
+
+_NO_LISTS = (str, bytes, bytearray, memoryview, Set)
 
 
 class Call(NamedTuple):
@@ -19,10 +21,14 @@ class Call(NamedTuple):
 
 
 def alike(calls: Iterable[Call]) -> list[list[Call]]:
-    """The same calls, those together that give values for the same parameters."""
+    """The same calls, those together that give values for the same parameters.
+
+    Calls that give none are by themselves: nothing would tell the function how many they are.
+    """
     groups: defaultdict[tuple[object, ...], list[Call]] = defaultdict(list)
-    for call in calls:
-        groups[len(call.values), *sorted(call.keywords)].append(call)
+    for number, call in enumerate(calls):
+        shape = (len(call.values), *sorted(call.keywords))
+        groups[shape if shape != (0,) else (0, number)].append(call)
     return list(groups.values())
 
 
@@ -41,7 +47,7 @@ def apart(value: Any, count: int, step: PlanStep) -> list[Any]:
     """
     advice = "a function with batching takes lists, and returns a list with a value for each call"
     try:
-        if isinstance(value, str | bytes | dict | set):
+        if _is_no_list(value):
             raise TypeError
         values = list(value)
     except TypeError:
@@ -52,3 +58,11 @@ def apart(value: Any, count: int, step: PlanStep) -> list[Any]:
             f"step {step.name!r} returned {len(values)} values for {count} calls: {advice}"
         )
     return values
+
+
+def _is_no_list(value: Any) -> bool:
+    """Whether it is not made yet, has no order, or is iterated over by letters or by names."""
+    if not isinstance(value, Sized) or isinstance(value, _NO_LISTS):
+        return True
+    # A pandas Series has keys, too, but is iterated over by values.
+    return hasattr(value, "keys") and not hasattr(value, "tolist")

@@ -65,6 +65,11 @@ class Doorbell:
         """Whether the code that runs is about to be interrupted."""
         return self._error is not None
 
+    @property
+    def has_interrupted(self) -> bool:
+        """Whether the code that runs, or was the last to run, was interrupted."""
+        return self._raised
+
     def listen(self) -> None:
         """Answer the signal from now on."""
         signal.signal(KNOCK, self._knock)

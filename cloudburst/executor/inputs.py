@@ -7,7 +7,12 @@ from typing import Any
 
 from cloudburst.core.messages import Buffer, Frames
 from cloudburst.core.plan import PlanStep
-from cloudburst.errors import KeyNotFound, NoValidResult
+from cloudburst.errors import (
+    InvocationCancelledError,
+    InvocationTimedOutError,
+    KeyNotFound,
+    NoValidResult,
+)
 from cloudburst.executor.events import Argument, Local, Work
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Get, KeyValueStore
@@ -29,11 +34,17 @@ _KNOWN = 1000
 
 
 class StepFailed(Exception):
-    """A step cannot run or raised; ``frames`` is the failure to deliver."""
+    """A step cannot run or raised.
 
-    def __init__(self, frames: Frames, reason: str) -> None:
+    Attributes:
+        frames: the failure to deliver.
+        raised: what user code raised; None if it did not.
+    """
+
+    def __init__(self, frames: Frames, reason: str, raised: BaseException | None = None) -> None:
         super().__init__(reason)
         self.frames = frames
+        self.raised = raised
 
 
 class DoesNotCount(Exception):
@@ -72,7 +83,7 @@ class Inputs:
             return
         if work.others:
             raise DoesNotCount
-        said = describe(failure.exception()) if failure is not None else f"{value!r:.200}"
+        said = _shown(value) if failure is None else describe(failure.exception())
         error = NoValidResult(
             f"no result counts of those that lead to step {head.name!r}; the last was: {said}"
         )
@@ -149,5 +160,16 @@ def _referenced(reference: CloudburstReference, blob: Buffer) -> Any:
 def _equal(value: Any, other: Any) -> bool:
     try:
         return type(value) is type(other) and bool(value == other)
-    except (TypeError, ValueError):  # an array's comparison is no truth value
+    except (InvocationCancelledError, InvocationTimedOutError):
+        raise
+    except Exception:  # noqa: BLE001  a comparison is user code; an array's is no truth value
         return False
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.200}"
+    except (InvocationCancelledError, InvocationTimedOutError):
+        raise
+    except Exception:  # noqa: BLE001  user code; there is a message all the same
+        return f"a {type(value).__name__}"

@@ -56,7 +56,7 @@ class Ready:
 
     def _take_batch(self, now: float, is_wanted: Callable[[Work], bool]) -> tuple[Work, ...]:
         """As `take`, if the first belongs to a batch: others may pass it while it waits."""
-        self.works = deque(work for work in self.works if is_wanted(work))
+        self._drop(is_wanted)
         due: dict[BatchKey, float] = {}
         for work in self.works:
             batch = work.batch
@@ -70,9 +70,16 @@ class Ready:
             due[key] = self._since.setdefault(key, now) + batch.wait
             if len(found) >= batch.size or now >= due[key]:
                 return self._without(found[: batch.size])
-        self._since = {key: since for key, since in self._since.items() if key in due}
         self._look_at = min(due.values(), default=0.0)
         return ()
+
+    def _drop(self, is_wanted: Callable[[Work], bool]) -> None:
+        """Drop what is not wanted, and how long it has waited."""
+        wanted = deque(work for work in self.works if is_wanted(work))
+        if len(wanted) < len(self.works):
+            self.works = wanted
+            here = {_key(work) for work in wanted if work.batch}
+            self._since = {key: since for key, since in self._since.items() if key in here}
 
     def _without(self, batch: list[Work]) -> tuple[Work, ...]:
         chosen = set(map(id, batch))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -45,7 +46,11 @@ class _Outcome(NamedTuple):
     value: Input
     failed: bool = False
     reason: str = ""
+    abandoned: bool = False
     void: bool = False
+
+
+_UNWANTED = _Outcome((), failed=True)
 
 
 class Runner:
@@ -95,7 +100,7 @@ class Runner:
                 if works[0].route.plan.head(works[0].segment).batch_size:
                     outcomes = self._batch(works)
                 else:
-                    outcomes = [self._outcome(self._segment, works[0])]
+                    outcomes = [self._judged(self._outcome(self._segment, works[0]))]
             finally:
                 self._doorbell.shut()
         except BaseException as error:  # noqa: BLE001  it was interrupted, or is out of memory
@@ -103,7 +108,6 @@ class Runner:
         self._doorbell.shut()  # the interruption may have come instead of it
         self._functions.instances.settle()
         seconds = (time.perf_counter() - begin) / len(works)
-        abandoned = self._nested.abandoned
         return [
             Done(
                 work,
@@ -111,11 +115,15 @@ class Runner:
                 outcome.failed,
                 seconds,
                 outcome.reason,
-                abandoned,
+                outcome.abandoned,
                 outcome.void,
             )
             for work, outcome in zip(works, outcomes, strict=True)
         ]
+
+    def _judged(self, outcome: _Outcome) -> _Outcome:
+        """What it is worth, now that its code has ended."""
+        return outcome._replace(abandoned=True) if self._nested.abandoned else outcome
 
     def _outcome(self, make: Callable[[Work], Input], work: Work) -> _Outcome:
         """What becomes of a work when its value is made so."""
@@ -160,8 +168,11 @@ class Runner:
             else:
                 outcomes[id(work)] = outcome
         for group in alike(calls):
-            for call, outcome in zip(group, self._outcomes_of(group), strict=True):
-                outcomes[id(call.work)] = outcome
+            # If it was interrupted, nobody wants any of it.
+            unwanted = self._doorbell.has_interrupted
+            found = [_UNWANTED] * len(group) if unwanted else self._outcomes_of(group)
+            for call, outcome in zip(group, found, strict=True):
+                outcomes[id(call.work)] = outcome if unwanted else self._judged(outcome)
         return [outcomes[id(work)] for work in works]
 
     def _gathered(self, work: Work) -> Call:
@@ -181,20 +192,31 @@ class Runner:
         try:
             value = self._call(plan.dag, step, library, values, keywords)
             found = apart(value, len(calls), step)
-        except StepFailed as error:
-            return [_failure(error)] * len(calls)
-        except (TypeError, ValueError) as error:
-            return [_failure(self._failed(work.run_id, step, error))] * len(calls)
-        return [
-            self._outcome(partial(self._item, step=step, value=value), call.work)
-            for call, value in zip(calls, found, strict=True)
-        ]
+        except StepFailed as failed:
+            raised = failed.raised
+            if raised is None:
+                return [_failure(failed)] * len(calls)
+        except BaseException as error:  # noqa: BLE001  taking it apart runs its own methods
+            raised = error
+        else:
+            seen = Counter(map(id, found))
+            return [
+                self._outcome(
+                    partial(self._item, step=step, value=value, alone=seen[id(value)] == 1),
+                    call.work,
+                )
+                for call, value in zip(calls, found, strict=True)
+            ]
+        return [_failure(self._failed(call.work.run_id, step, raised)) for call in calls]
 
-    def _item(self, work: Work, step: PlanStep, value: Any) -> Input:
-        """The value of one call of a batch."""
+    def _item(self, work: Work, step: PlanStep, value: Any, *, alone: bool) -> Input:
+        """The value of one call of a batch; ``alone`` is whether no other has the very same."""
         if isinstance(value, BaseException):
             raise self._failed(work.run_id, step, value)
-        if step.is_class and work.route.plan.dag and not isinstance(value, _IMMUTABLE):
+        if type(value) is GeneratorType:
+            raise self._failed(work.run_id, step, _no_generators(step))
+        kept = step.is_class and work.route.plan.dag
+        if (kept or not alone) and not isinstance(value, _IMMUTABLE):
             value = self._severed(work, step, value)
         return self._leaving(work, step, value)
 
@@ -267,7 +289,7 @@ class Runner:
 
     def _failed(self, run_id: str, step: PlanStep, error: BaseException) -> StepFailed:
         frames = pack_failure(error, step=step.name, run_id=run_id, executor=self._name)
-        return StepFailed(frames, f"step {step.name!r} raised {describe(error):.200}")
+        return StepFailed(frames, f"step {step.name!r} raised {describe(error):.200}", error)
 
 
 def _failure(error: BaseException) -> _Outcome:

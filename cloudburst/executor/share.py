@@ -86,7 +86,8 @@ class Share:
     def may_fail(self, outputs: Sequence[Edge]) -> bool:
         """Whether a failure is no more, where it goes, than a result that does not count."""
         plan = self.route.plan
-        return bool(outputs and plan.has_first_of) and all(
+        takes_first = plan.has_first_of and not self.route.context.warms
+        return bool(outputs and takes_first) and all(
             plan.head(edge.segment).invalid for edge in outputs
         )
 
@@ -181,7 +182,9 @@ def make_route(context: RunContext, packed: bytes, plan: Plan, address: str) -> 
     given = {plan.segment_of[step] for step in context.given}
     needs_start = [n for n in sorted(here) if not plan.segments[n].parents or n in given]
     outputs = {number: plan.segments[number].outputs for number in here}
-    first_of = frozenset(n for n in here if plan.has_first_of and plan.head(n).invalid)
+    # What is only loaded is loaded everywhere.
+    takes_first = plan.has_first_of and not context.warms
+    first_of = frozenset(n for n in here if takes_first and plan.head(n).invalid)
     apart = context.alone or context.warms
     return Route(
         context=context,

@@ -203,6 +203,8 @@ class ExecutorState:
             times = ((work.segment, done.seconds),)
             finished = Finished(stopped.run_id, stopped.epoch, RunState.RUNNING, times)
             return [Report(finished)]
+        if done.abandoned and work.batch is not None:
+            return self._give_back(work.run_id, work.epoch, "calls of its batch were cancelled")
         if done.abandoned:
             return [self._correct(Finished(work.run_id, work.epoch, RunState.RUNNING, ()))]
         if done.void:
@@ -229,10 +231,7 @@ class ExecutorState:
 
     def _taken_off(self, work: Work) -> Stop | None:
         """It does not run any more. Returns what stopped it."""
-        if len(self.running) > 1:
-            self.running = tuple([other for other in self.running if other is not work])
-        elif self.running and self.running[0] is work:
-            self.running = ()
+        self.running = tuple([other for other in self.running if other is not work])
         if not self.running:
             self.blocked = None
         stopped = self.stopped
@@ -264,8 +263,10 @@ class ExecutorState:
         if not any(work.run_id == run_id and work.epoch <= epoch for work in self.running):
             return [Report(finished)]
         if len(self.running) > 1:  # the rest of its batch goes on
+            first = self.running[0]
             self.running = tuple([work for work in self.running if work.run_id != run_id])
-            return [Report(finished)]
+            still_waits = self.blocked and self.running[0] is not first
+            return [Report(finished), *(self._wait(waits=True) if still_waits else ())]
         self.stopped = stop
         return [Interrupt(run_id, state)]
 
@@ -291,9 +292,7 @@ class ExecutorState:
 
     def knows(self, message: Start | Trigger) -> bool:
         """Whether the message can be taken in without the KVS."""
-        if message.context in self.routes:
-            return True
-        return unpack_context(message.context).plan in self.plans
+        return message.context in self.routes or unpack_context(message.context).plan in self.plans
 
     def _wait(self, *, waits: bool) -> list[Command]:
         if not self.running:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeVar
 
-from cloudburst.core.dag import Dag, make_steps
+from cloudburst.core.dag import Dag, Step
 from cloudburst.core.messages import Finished, Frames, Message, Probe, RunContext, Start, Trigger
+from cloudburst.core.options import Batch
 from cloudburst.core.plan import FunctionInfo, Plan, compile_dag, compile_function
 from cloudburst.core.wire import pack_context
 from cloudburst.executor.events import (
@@ -24,17 +25,37 @@ from cloudburst.executor.state import ExecutorState
 
 SECONDS = 0.5
 
+PAIRS = Batch(2, 1.0)
+"""Two calls at a time; one waits a second for another."""
+
 C = TypeVar("C", bound=Command)
 
 
-def plan_of(edges: str) -> Plan:
-    """The plan of a DAG: ``"ab bc"`` is a chain of three steps; one letter is a lone function."""
+def plan_of(edges: str, first_of: str = "", batched: str = "", batch: Batch = PAIRS) -> Plan:
+    """The plan of a DAG: ``"ab bc"`` is a chain of three steps; one letter is a lone function.
+
+    Args:
+        edges: pairs of steps.
+        first_of: the steps that are fired by the first result that counts.
+        batched: the steps that are run in batches.
+        batch: how these are made.
+    """
     pairs = [(edge[0], edge[1]) for edge in edges.split() if len(edge) == 2]
     names = list(dict.fromkeys(edges.replace(" ", "")))
-    functions = {name: FunctionInfo(name, f"v-{name}", is_class=False) for name in names}
+    functions = {
+        name: FunctionInfo(
+            name,
+            f"v-{name}",
+            is_class=False,
+            batch_size=batch.size if name in batched else 0,
+            batch_wait=batch.wait if name in batched else 0.0,
+        )
+        for name in names
+    }
     if not pairs:
         return compile_function(functions[edges])
-    return compile_dag(Dag("dag", make_steps(names), tuple(pairs)), functions)
+    steps = tuple(Step(name, name, "", b"none" if name in first_of else b"") for name in names)
+    return compile_dag(Dag("dag", steps, tuple(pairs)), functions)
 
 
 class Job(NamedTuple):
@@ -69,18 +90,25 @@ def job(
     epoch: int = 1,
     *,
     retried: bool = False,
+    alone: bool = False,
+    warms: bool = False,
+    first_of: str = "",
+    batched: str = "",
+    batch: Batch = PAIRS,
 ) -> Job:
     """A run.
 
     Args:
-        edges: as for `plan_of`.
+        edges: as for `plan_of`; so are ``first_of``, ``batched`` and ``batch``.
         places: the executor of each segment, a letter each: ``"AAB"``.
         given: the steps that have arguments of their own.
         run_id: its id.
         epoch: its epoch.
         retried: whether it is tried again if user code raises.
+        alone: whether it is in no batch with others.
+        warms: whether its code is only to be loaded.
     """
-    plan = plan_of(edges)
+    plan = plan_of(edges, first_of, batched, batch)
     assert len(places) == len(plan.segments), [segment.steps for segment in plan.segments]
     executors = tuple(dict.fromkeys(places))
     context = RunContext(
@@ -95,6 +123,8 @@ def job(
         patience=1.0,
         ttl=60.0,
         retried=retried,
+        alone=alone,
+        warms=warms,
     )
     return Job(plan, context, run_id, epoch)
 
@@ -150,6 +180,12 @@ class Executor:
         (work,) = self.state.next_work()
         return work
 
+    def batch(self, now: float = 0.0) -> tuple[Work, ...]:
+        """Take out what is to run next at that time, if anything."""
+        works = self.state.next_work(now)
+        self.state.validate()
+        return works
+
     def idle(self) -> bool:
         return not self.state.next_work()
 
@@ -160,6 +196,10 @@ class Executor:
     def finish(self, work: Work, value: str = "", *, failed: bool = False) -> list[Command]:
         """The segment that was taken out has run."""
         return self.take(done(work, value, failed=failed))
+
+    def finish_void(self, work: Work) -> list[Command]:
+        """What had come for the segment that was taken out did not count."""
+        return self.take(Done(work, (), failed=False, seconds=SECONDS, void=True))
 
     def holds_nothing(self) -> bool:
         """Whether no run has left anything but the memory of its end."""

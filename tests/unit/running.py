@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from cloudburst.core.dag import Dag, make_steps
+from cloudburst.core.dag import Dag, FirstOf, make_steps
 from cloudburst.core.messages import Buffer, RunContext, Start
+from cloudburst.core.options import Batch
 from cloudburst.core.plan import FunctionInfo, Plan, compile_dag, compile_function
 from cloudburst.core.wire import pack_context
 from cloudburst.executor.closer import Closer
@@ -28,6 +30,8 @@ from cloudburst.serialization import failure_in, join, pack, pack_function, unpa
 from cloudburst.transport import Context, Peers
 
 ADDRESS = "ipc:///nowhere/e-1"
+
+NO_BATCH = Batch()
 
 
 class Given(NamedTuple):
@@ -82,27 +86,42 @@ class Stage:
         """A runner here, of these functions."""
         return Runner("e-1", ADDRESS, self.store, self.post, self.nested, functions, self.doorbell)
 
-    def register(self, **functions: object) -> None:
-        """Register functions under their names."""
+    def register(self, batch: Batch = NO_BATCH, **functions: object) -> None:
+        """Register functions under their names.
+
+        Args:
+            batch: how their calls are put together, if they take several.
+            functions: by name.
+        """
         for name, function in functions.items():
             code = pack_function(function, name)
             self.memory.execute([Put(keys.code_key(code.version), code.blob)])
-            self.infos[name] = FunctionInfo(name, code.version, code.is_class)
+            self.infos[name] = FunctionInfo(name, code.version, code.is_class, 0, 0, *batch)
 
     def put(self, **items: Any) -> None:
         write_objects(self.memory, items)
 
-    def dag(self, edges: str, *, name: str = "dag", **functions: str) -> Plan:
+    def dag(
+        self,
+        edges: str,
+        *,
+        name: str = "dag",
+        first_of: Mapping[str, list[Any]] = MappingProxyType({}),
+        **functions: str,
+    ) -> Plan:
         """The plan of a DAG, ``"a>c b>c"``.
 
         Args:
             edges: pairs of steps; or one step alone.
             name: the DAG's name.
+            first_of: of the steps that are fired by the first result that counts, what does not.
             functions: of each step, its function, if that is not named alike.
         """
         pairs = [(source, sink) for source, _, sink in (e.partition(">") for e in edges.split())]
         names = dict.fromkeys(end for pair in pairs for end in pair if end)
-        steps = make_steps([(step, functions.get(step, step)) for step in names])
+        said = [(step, functions.get(step, step)) for step in names]
+        invalid = {step: bytes(join(pack(values).frames)) for step, values in first_of.items()}
+        steps = make_steps([FirstOf(s, invalid[s[0]]) if s[0] in invalid else s for s in said])
         connections = tuple(pair for pair in pairs if pair[1])
         return compile_dag(Dag(name, steps, connections), self.infos)
 
@@ -135,8 +154,14 @@ class Stage:
                 if isinstance(command, Deliver):
                     return command
 
-    def start(self, plan: Plan, *, patience: float = 0.0, **own: Given) -> None:
-        """Send a run of a plan to the executor."""
+    def start(self, plan: Plan, *, patience: float = 0.0, **own: Given) -> str:
+        """Send a run of a plan to the executor. Returns its id."""
+        return self.send(plan, own, patience=patience)
+
+    def send(
+        self, plan: Plan, own: Mapping[str, Given], *, patience: float = 0.0, warms: bool = False
+    ) -> str:
+        """As `start`; ``warms`` is whether its code is only to be loaded."""
         spec: list[tuple[int, str, int]] = []
         frames: list[Buffer] = []
         for step, keyword, value in _listed(own):
@@ -155,10 +180,37 @@ class Stage:
             patience=patience,
             ttl=60.0,
             retried=False,
+            warms=warms,
         )
         self.state.handle(PlanLoaded(plan))
         run_id = f"run-{next(self.numbers)}"
         self.state.handle(Start(run_id, 1, pack_context(context), tuple(spec), frames))
+        return run_id
+
+    def begin(self, plan: Plan, *own: Given, patience: float = 0.0) -> list[str]:
+        """Send a run of a lone function for each of these arguments. Returns their ids."""
+        return [self.send(plan, {plan.target: one}, patience=patience) for one in own]
+
+    def batch(self, now: float = 1e9) -> list[Done]:
+        """Run the next segment, or batch, if there is one."""
+        works = self.state.next_work(now)
+        return self.runner.run(works) if works else []
+
+    def ends(self) -> dict[str, Deliver]:
+        """Run all that can run; how each run ends."""
+        ends: dict[str, Deliver] = {}
+        while dones := self.batch():
+            for done in dones:
+                for command in self.state.handle(done):
+                    if isinstance(command, Deliver):
+                        ends[command.finished.run_id] = command
+            self.state.validate()
+        return ends
+
+    def outcomes(self) -> list[Any]:
+        """Run all that can run; what each run returns or raises, in the order of their calls."""
+        ends = self.ends()
+        return [shown(ends[run_id]) for run_id in sorted(ends, key=lambda name: int(name[4:]))]
 
     def work(self) -> Work:
         """Take out the segment that is to run next."""
@@ -183,6 +235,14 @@ def outcome(end: Deliver) -> Any:
     if failure is not None:
         raise failure.exception()
     return value
+
+
+def shown(end: Deliver) -> Any:
+    """What the caller of a run gets, be it an exception."""
+    try:
+        return outcome(end)
+    except BaseException as error:
+        return error
 
 
 def _listed(own: Mapping[str, Given]) -> list[tuple[str, str, Any]]:
