@@ -98,9 +98,11 @@ class Inputs:
         return known
 
     def with_own_arguments(
-        self, work: Work, step: int, upstream: list[Any]
+        self, work: Work, step: int, upstream: list[Any], waited: float = 0.0
     ) -> tuple[list[Any], dict[str, Any]]:
         """A step's positional arguments, those from other steps last, and its keywords.
+
+        Of the time in which references may appear, ``waited`` seconds are over.
 
         Raises:
             KeyNotFound: nothing appeared in time under what a reference names.
@@ -111,18 +113,18 @@ class Inputs:
         for argument in work.arguments:
             if argument.step != step:
                 continue
-            value = self._argument(work, argument)
+            value = self._argument(argument, work.route.context.patience - waited)
             if argument.keyword:
                 keywords[argument.keyword] = value
             else:
                 positional.append(value)
         return positional + upstream, keywords
 
-    def _argument(self, work: Work, argument: Argument) -> Any:
+    def _argument(self, argument: Argument, patience: float) -> Any:
         value = unpack(argument.frames)
         if not has_references(argument.frames):
             return value
-        found = self._fetch(references_in(value), work.route.context.patience)
+        found = self._fetch(references_in(value), max(0.0, patience))
         return resolve(value, found.__getitem__)
 
     def _fetch(

@@ -97,7 +97,7 @@ class Runner:
         try:
             try:
                 self._doorbell.open()
-                if works[0].route.plan.head(works[0].segment).batch_size:
+                if _takes_lists(works[0]):
                     outcomes = self._batch(works)
                 else:
                     outcomes = [self._judged(self._outcome(self._segment, works[0]))]
@@ -161,8 +161,9 @@ class Runner:
         """Run the one step of a segment for several runs, in as few calls as their shapes allow."""
         outcomes: dict[int, _Outcome] = {}
         calls: list[Call] = []
+        begin = time.monotonic()
         for work in works:
-            outcome = self._outcome(lambda work: Local(self._gathered(work)), work)
+            outcome = self._outcome(lambda work: Local(self._gathered(work, begin)), work)
             if isinstance(outcome.value, Local):
                 calls.append(outcome.value.value)
             else:
@@ -175,19 +176,17 @@ class Runner:
                 outcomes[id(call.work)] = outcome if unwanted else self._judged(outcome)
         return [outcomes[id(work)] for work in works]
 
-    def _gathered(self, work: Work) -> Call:
+    def _gathered(self, work: Work, begin: float) -> Call:
         (number,) = work.route.plan.segments[work.segment].steps
         values = self._inputs.upstream(work)
-        return Call(work, *self._inputs.with_own_arguments(work, number, values))
+        waited = time.monotonic() - begin  # for what others of the batch refer to
+        return Call(work, *self._inputs.with_own_arguments(work, number, values, waited))
 
     def _outcomes_of(self, calls: Sequence[Call]) -> list[_Outcome]:
         work = calls[0].work
         plan, library = work.route.plan, self._library(work)
         step = plan.head(work.segment)
         library.step = step.name
-        if work.route.context.warms:
-            make = partial(self._warmed, library=library, values=calls[0].values)
-            return [self._outcome(make, work)]
         values, keywords = together(calls)
         try:
             value = self._call(plan.dag, step, library, values, keywords)
@@ -290,6 +289,11 @@ class Runner:
     def _failed(self, run_id: str, step: PlanStep, error: BaseException) -> StepFailed:
         frames = pack_failure(error, step=step.name, run_id=run_id, executor=self._name)
         return StepFailed(frames, f"step {step.name!r} raised {describe(error):.200}", error)
+
+
+def _takes_lists(work: Work) -> bool:
+    """Whether code is to be called that takes several calls at once."""
+    return work.route.plan.head(work.segment).batch_size > 0 and not work.route.context.warms
 
 
 def _failure(error: BaseException) -> _Outcome:
