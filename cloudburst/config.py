@@ -79,6 +79,7 @@ class SchedulerConfig(_Config):
         result_ttl: seconds that results and run records are kept.
         policy: which of several executors with room a run begins on, see
             `cloudburst.scheduler.policy`.
+        resources: what its hosts are known to have before they are heard of, as in `HostConfig`.
     """
 
     address: str
@@ -87,6 +88,7 @@ class SchedulerConfig(_Config):
     host_timeout: float = 3.0
     result_ttl: float = DAY
     policy: str = POLICIES[0]
+    resources: str = ""
 
 
 @dataclass(frozen=True, slots=True)

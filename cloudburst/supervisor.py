@@ -49,7 +49,10 @@ class Supervisor:
         if not config.kvs_url:
             self._store, self.kvs_url = _own_store(config, directory.path)
         scheduler = SchedulerConfig(
-            address=self.address, kvs_url=self.kvs_url, policy=config.policy
+            address=self.address,
+            kvs_url=self.kvs_url,
+            policy=config.policy,
+            resources=config.resources,
         )
         self._scheduler = Role(
             "scheduler", scheduler.to_json(), directory.path, SCHEDULER_GRACE, self._poller

@@ -180,6 +180,7 @@ class Membership:
 
     Args:
         timeout: seconds without a heartbeat after which a host, with its executors, is lost.
+        promised: what hosts are known to have before they are heard of.
 
     Attributes:
         hosts: those that are heard of, by name.
@@ -191,6 +192,7 @@ class Membership:
     """
 
     timeout: float
+    promised: tuple[str, ...] = ()
     hosts: dict[str, Host] = field(default_factory=dict)
     executors: dict[str, Executor] = field(default_factory=dict)
     leaving: dict[str, Executor] = field(default_factory=dict)
@@ -217,8 +219,9 @@ class Membership:
         return executor
 
     def resources(self) -> set[str]:
-        """What hosts, or some of them, have."""
-        return {resource for host in self.hosts.values() for resource in host.resources}
+        """What hosts, or some of them, have, or are about to."""
+        found = {resource for host in self.hosts.values() for resource in host.resources}
+        return found.union(self.promised)
 
     def find(self, name: str) -> Executor | None:
         """An executor that is alive, whether or not it may be given work."""

@@ -6,7 +6,7 @@ import gc
 import logging
 import time
 
-from cloudburst.config import SchedulerConfig
+from cloudburst.config import SchedulerConfig, resources_in
 from cloudburst.core.ids import VERSION, new_id, python_version, run_of_parked
 from cloudburst.core.messages import PROTOCOL, RunState, Welcome
 from cloudburst.core.wire import decode, encode, unpack_call
@@ -70,6 +70,7 @@ class SchedulerServer:
             host_timeout=config.host_timeout,
             ttl=config.result_ttl,
             policy=_policy(config.policy),
+            resources=resources_in(config.resources),
         )
 
     def take_over(self) -> None:

@@ -61,6 +61,7 @@ class SchedulerState:
         host_timeout: seconds of silence after which a host is lost.
         ttl: seconds that results and run records are kept, if a call does not say otherwise.
         policy: which of several executors with room a run begins on.
+        resources: what hosts are known to have before they are heard of.
     """
 
     def __init__(
@@ -71,11 +72,12 @@ class SchedulerState:
         host_timeout: float,
         ttl: float,
         policy: Policy = Policy.LOCALITY,
+        resources: tuple[str, ...] = (),
     ) -> None:
         self.welcome = welcome
         self.max_waiting = max_waiting
         self.tokens = itertools.count(1)
-        self.members = Membership(host_timeout)
+        self.members = Membership(host_timeout, resources)
         self.registrar = Registrar(self.tokens, self.members.resources)
         self.turn = Turn()
         registry = self.registrar.registry

@@ -263,6 +263,16 @@ def test_only_so_many_dead_are_remembered(members: Membership) -> None:
 # how many there may be
 
 
+def test_resources_that_are_promised_count_before_any_host_is_heard_of() -> None:
+    members = Membership(timeout=3.0, promised=("gpu",))
+    assert members.resources() == {"gpu"}
+
+    members.heartbeat(Heartbeat(PROTOCOL, "h", (), 1, 1, 1, 30.0, ("ssd",)), now=1.0)
+    assert members.resources() == {"gpu", "ssd"}
+    members.silent(now=9.0)
+    assert members.resources() == {"gpu"}
+
+
 def test_nothing_is_known_of_a_host_before_its_first_heartbeat(members: Membership) -> None:
     assert members.hosts == {"h": Host(0.0)}
     assert (members.hosts["h"].size.most, members.hosts["h"].size.ceiling) == (0, 0)
