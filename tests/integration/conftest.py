@@ -11,6 +11,7 @@ from types import ModuleType
 
 import psutil
 import pytest
+from clusters import cluster_of
 from example_scripts import EXAMPLES
 from gates import Gate
 from hands import ByHand
@@ -68,17 +69,8 @@ def cluster() -> Iterator[LocalCluster]:
 
     Not for longer: other files look at all the processes there are.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="cb-", dir="/tmp") as directory,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setenv("CLOUDBURST_RUN_DIR", directory)
-        with LocalCluster(2) as started:
-            # Tests that start clusters of their own have run directories of their own.
-            patch.undo()
-            with started.connect() as first:
-                wait_until(lambda: len(first.status().executors) == 2, "both executors are ready")
-            yield started
+    with cluster_of(2) as started:
+        yield started
 
 
 @pytest.fixture

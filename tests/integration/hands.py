@@ -28,9 +28,9 @@ class ByHand:
     def scheduler(self, name: str) -> Process:
         return self.start("scheduler", "--address", self.address(name))
 
-    def host(self, scheduler: str, executors: int = 1) -> Process:
+    def host(self, scheduler: str, executors: int = 1, *others: str) -> Process:
         flags = ("--scheduler", self.address(scheduler), "--bind", f"ipc://{self.directory}")
-        return self.start("host", *flags, "--executors", str(executors))
+        return self.start("host", *flags, "--executors", str(executors), *others)
 
     def start(self, role: str, *flags: str) -> Process:
         """Start a process that uses the store."""
