@@ -30,7 +30,7 @@ class ChainLink(NamedTuple):
 def first_of(step: str | tuple[str, str], invalid: Iterable[Any] = ()) -> FirstOf:
     """A step that is fired by the first of the results that lead to it, and gets only that.
 
-    What the steps before it have not finished by then is stopped. If one of them raises, its
+    What the others have not finished when the run ends is interrupted. If one of them raises, its
     result does not count; if none counts, the run fails with `NoValidResult`.
 
     Args:

@@ -32,10 +32,11 @@ def shared_cluster(run_dir: Path) -> Iterator[LocalCluster]:
 
 EXPECTATIONS = {
     "README.md": 4,
-    "quickstart.md": 26,
+    "quickstart.md": 29,
     "user-library.md": 10,
     "errors.md": 9,
     "limits-and-retries.md": 19,
+    "serving.md": 14,
 }
 """How many expressions at least say what they give."""
 
