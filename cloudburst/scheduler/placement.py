@@ -122,13 +122,15 @@ class Scene(NamedTuple):
         return {name: e for name, e in self.executors.items() if needs in e.resources}
 
     def homes_of(self, plan: Plan, segment: int) -> list[Executor]:
-        """The executors that keep instances for a segment."""
+        """The executors that keep instances for a segment, and have what it needs by now."""
         names = self.homes.of(plan, segment)
-        return [self.executors[name] for name in names if name in self.executors]
+        able = self.able(plan.head(segment).needs) if names else {}
+        return [able[name] for name in names if name in able]
 
-    def may_settle(self, homes: Collection[Executor]) -> bool:
+    def may_settle(self, plan: Plan, segment: int, homes: Collection[Executor]) -> bool:
         """Whether another instance may be made, because these have been busy for long."""
-        return len(homes) < self.replicas and all(home.utilisation > BUSY for home in homes)
+        there_are = len(self.homes.of(plan, segment))  # some of them not for this run
+        return there_are < self.replicas and all(home.utilisation > BUSY for home in homes)
 
     def has_room(self, executor: Executor, plan: Plan, expected: float) -> bool:
         """Whether a run may be sent to an executor now, rather than wait for a choice."""
@@ -154,10 +156,8 @@ def place(plan: Plan, scene: Scene, expected: Sequence[float]) -> Placement:
     homes = scene.homes_of(plan, 0) if plan.has_classes else ()
     if homes:
         best = _with_room(plan, scene, homes, expected[0])
-        if best is None and scene.may_settle(homes):
-            best = _with_room(plan, scene, scene.able(plan.head(0).needs).values(), expected[0])
-            return Placement((best,)) if best else Placement((), ANY)
-        return Placement((best,)) if best else Placement((), HOME + plan.dag)
+        if best is not None or not scene.may_settle(plan, 0, homes):
+            return Placement((best,)) if best else Placement((), HOME + plan.dag)
     needs = plan.head(0).needs if plan.needs else ""
     best = _with_room(plan, scene, scene.able(needs).values(), expected[0])
     return Placement((best,)) if best else Placement((), _queue_of(needs))
@@ -275,7 +275,7 @@ class _GraphPlacer:
             choose = self._later if segment.parents else self._source
             executor = choose(number, homes, needs)
             if executor is None:
-                settled = homes and not scene.may_settle(homes)
+                settled = homes and not scene.may_settle(plan, number, homes)
                 return Placement((), HOME + plan.dag if settled else _queue_of(needs))
             level = self.levels[depths[number]]
             free = not homes and not (segment.group and segment.group in self.groups)
@@ -292,7 +292,7 @@ class _GraphPlacer:
         level, expected = self.levels[0], self.expected[number]
         if homes:
             best = level.source(expected, homes)
-            if best is not None or not self.scene.may_settle(homes):
+            if best is not None or not self.scene.may_settle(self.plan, number, homes):
                 return best
         beside = self.groups.get(self.plan.segments[number].group)
         if beside is not None and level.may_begin(beside, expected) and _fits(beside, needs):
@@ -308,8 +308,10 @@ class _GraphPlacer:
     def _later(self, number: int, homes: list[Executor], needs: str) -> Executor | None:
         segment = self.plan.segments[number]
         level = self.levels[self.plan.depths[number]]
-        if homes and not self.scene.may_settle(homes):
-            return level.least_of(homes)
+        if homes:
+            free = [home for home in homes if level.may_begin(home, self.expected[number])]
+            if free or not self.scene.may_settle(self.plan, number, homes):
+                return level.least_of(free or homes)
         beside = self.groups.get(segment.group)
         if beside is not None and _fits(beside, needs):
             return beside

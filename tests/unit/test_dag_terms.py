@@ -128,7 +128,9 @@ def test_names_and_groups_are_not_mixed() -> None:
 
 @pytest.mark.parametrize("colocated", [["a", "b", "a"], [["a", "b"], ["b", "c"]]])
 def test_a_step_runs_in_one_place_only(colocated: Any) -> None:
-    with pytest.raises(DagError, match="step '[ab]' is in colocated twice; it can run in one place"):
+    with pytest.raises(
+        DagError, match=r"step '[ab]' is in colocated twice; it can run in one place"
+    ):
         make_groups(colocated, STEPS)
 
 

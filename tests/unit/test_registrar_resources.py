@@ -66,14 +66,11 @@ def test_what_a_host_has_may_be_needed(office: Office) -> None:
 
 
 def test_a_function_that_needs_what_no_host_has_is_refused(office: Office) -> None:
-    assert office.function("h", "tpu") == Refused(
-        1,
-        "UsageError",
-        (
-            "function 'h' needs 'tpu', which no host of this cluster has (there is gpu, ssd); "
-            "start a host with --resources tpu.",
-        ),
+    reason = (
+        "function 'h' needs 'tpu', which no host of this cluster has (there is gpu, ssd); "
+        "start a host with --resources tpu."
     )
+    assert office.function("h", "tpu") == Refused(1, "UsageError", (reason,))
     assert "h" not in office.registrar.registry.functions
 
 
