@@ -181,13 +181,12 @@ class Placing:
         """These executors get no more work. Returns the runs that waited for them."""
         return self._abandoned({dag for dag, _ in self.homes.leave(sorted(names))})
 
-    def forget_dags(self) -> None:
-        """Let go of the instances of DAGs that were deleted."""
-        dropped = list(self.homes.drop_others(self._registry.dags))
-        for (dag, _), names in dropped:
-            for name in names:
-                self._turn.send(name, DropDag(dag))
-        for run in self._abandoned({dag for (dag, _), _ in dropped}):
+    def drop_instances(self) -> None:
+        """Let go of the instances of deleted DAGs, and of more than there may be of others."""
+        dropped = self.homes.drop_surplus(self._registry.instances)
+        for dag, name in dropped:
+            self._turn.send(name, DropDag(dag))
+        for run in self._abandoned({dag for dag, _ in dropped}):
             self.enqueue(run)
 
     def _abandoned(self, dags: Iterable[str]) -> list[Run]:

@@ -290,9 +290,9 @@ class SchedulerState:
             self.turn.send(client, Accepted(run_ids))
 
     def _tidy(self) -> None:
-        """Let go of what belongs to deleted DAGs and replaced plans."""
+        """Let go of what belongs to deleted or changed DAGs and replaced plans."""
         registry = self.registrar.registry
-        self.life.placing.forget_dags()
+        self.life.placing.drop_instances()
         plans = {plan.id for plan in registry.plans()}
         plans.update(run.plan.id for run in self.life.runs.values())
         self.life.placing.times.forget(plans)
