@@ -148,7 +148,8 @@ class Placing:
         """Runs that wait for others of the same function may start, if some have ended."""
         for queue in self.queues.waits_in(LIMIT):
             run = self.queues.pop((queue,))
-            while run is not None and self._place(run) is None:
+            # Who waits for something else from now on does not keep the others from their turn.
+            while run is not None and self._place(run) not in (queue, ANY):
                 run = self.queues.pop((queue,))
 
     def dequeue(self, run: Run) -> bool:

@@ -111,9 +111,14 @@ class Cluster:
         return commands
 
     def die(
-        self, name: str, reason: str = "killed by signal 9", *, running: str = ""
+        self,
+        name: str,
+        reason: str = "killed by signal 9",
+        *,
+        running: str = "",
+        host: str = "host",
     ) -> list[Command]:
-        return self.tell("host", ExecutorDied("host", name, reason, running))
+        return self.tell(host, ExecutorDied(host, name, reason, running))
 
     def heartbeat(
         self, *names: str, host: str = "host", resources: tuple[str, ...] = ()
