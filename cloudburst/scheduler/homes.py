@@ -40,9 +40,7 @@ class Homes:
         If there are as many as there may be, an executor takes the place of all others: they
         could not be reached, and nobody is to come back to an older state.
         """
-        for number, segment in enumerate(plan.segments):
-            if not any(plan.steps[step].is_class for step in segment.steps):
-                continue
+        for number in homes_in(plan):
             home, name = home_of(plan, number), placed_on[number].name
             names = self._names.setdefault(home, [])
             if name in names:
@@ -97,6 +95,15 @@ class Homes:
         assert all(name in executors and home[0] in dags for home, name in pairs)
         assert all(self._names.values())
         assert all(self._at.values())
+
+
+def homes_in(plan: Plan) -> list[int]:
+    """The segments with class steps."""
+    return [
+        number
+        for number, segment in enumerate(plan.segments)
+        if any(plan.steps[step].is_class for step in segment.steps)
+    ]
 
 
 def home_of(plan: Plan, segment: int) -> Home:

@@ -38,6 +38,11 @@ LONG = 0.01
 _SMOOTHING = 0.2
 
 
+def fits(executor: Executor, needs: str) -> bool:
+    """Whether an executor has what is needed."""
+    return not needs or needs in executor.resources
+
+
 class Placement(NamedTuple):
     """The executor of each segment, or what has to happen first.
 
@@ -78,9 +83,13 @@ class ServiceTimes:
 LOCALITY = Preference()
 
 
-def width(plan: Plan, expected: Sequence[float]) -> int:
-    """How many executors a plan has long work for at a time; at least one."""
-    long = Counter([plan.depths[n] for n, seconds in enumerate(expected) if seconds >= LONG])
+def width(plan: Plan, expected: Sequence[float], needs: str = "") -> int:
+    """How many executors, with a resource, a plan has long work for at a time; at least one."""
+    long = Counter(
+        plan.depths[number]
+        for number, seconds in enumerate(expected)
+        if seconds >= LONG and (not needs or plan.head(number).needs == needs)
+    )
     # What takes the first of several results must not wait behind the others.
     return max(long.values(), default=1) + (bool(long) and plan.has_first_of)
 
@@ -119,7 +128,7 @@ class Scene(NamedTuple):
         """The executors that have a resource."""
         if not needs:
             return self.executors
-        return {name: e for name, e in self.executors.items() if needs in e.resources}
+        return {name: e for name, e in self.executors.items() if fits(e, needs)}
 
     def homes_of(self, plan: Plan, segment: int) -> list[Executor]:
         """The executors that keep instances for a segment, and have what it needs by now."""
@@ -295,7 +304,7 @@ class _GraphPlacer:
             if best is not None or not self.scene.may_settle(self.plan, number, homes):
                 return best
         beside = self.groups.get(self.plan.segments[number].group)
-        if beside is not None and level.may_begin(beside, expected) and _fits(beside, needs):
+        if beside is not None and level.may_begin(beside, expected) and fits(beside, needs):
             return beside
         if number == 0:
             able = self.scene.able(needs).values()
@@ -313,7 +322,7 @@ class _GraphPlacer:
             if free or not self.scene.may_settle(self.plan, number, homes):
                 return level.least_of(free or homes)
         beside = self.groups.get(segment.group)
-        if beside is not None and _fits(beside, needs):
+        if beside is not None and fits(beside, needs):
             return beside
         able = self.scene.able(needs).values()
         if self.plan.head(number).invalid and self._is_long(segment.parents):
@@ -356,7 +365,3 @@ class _GraphPlacer:
 
 def _counted(parents: list[Executor]) -> Mapping[Executor, int]:
     return {parents[0]: 1} if len(parents) == 1 else Counter(parents)
-
-
-def _fits(executor: Executor, needs: str) -> bool:
-    return not needs or needs in executor.resources

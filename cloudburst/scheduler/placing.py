@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterable, Mapping
 
 from cloudburst.core.hosts import Knock, Replace
 from cloudburst.core.messages import Blocked, Bounce, DropDag, RunState, Stop
-from cloudburst.core.plan import FunctionInfo, Plan
+from cloudburst.core.plan import FunctionInfo
 from cloudburst.scheduler.checks import Checks
-from cloudburst.scheduler.homes import Homes
+from cloudburst.scheduler.homes import Homes, homes_in
 from cloudburst.scheduler.limits import Limits, queue_of
 from cloudburst.scheduler.membership import Executor, Membership
-from cloudburst.scheduler.placement import UNKNOWN, Scene, ServiceTimes, never, place
+from cloudburst.scheduler.placement import UNKNOWN, Scene, ServiceTimes, fits, never, place
 from cloudburst.scheduler.policy import Preference
-from cloudburst.scheduler.queues import ANY, HOME, LIMIT, NEEDS, Queues
+from cloudburst.scheduler.queues import ANY, HOME, LIMIT, NEEDS, SOME, Queues, needed_in, some_of
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run
 from cloudburst.scheduler.scaling import Scaling
@@ -108,7 +108,7 @@ class Placing:
             if self.queues.waiting(queue_of(function.name)):
                 self.queues.add(run, queue_of(function.name))
                 return
-        queue = self._queue_of(run.plan)
+        queue = self._queue_of(run)
         if not (self.queues.waiting(ANY) or self.queues.waiting(queue)):
             self._place(run)
             return
@@ -118,12 +118,24 @@ class Placing:
                 if not executor.shares and queue in self._serves(executor):
                     self.serve(executor)
 
-    def _queue_of(self, plan: Plan) -> str:
-        """Where others wait that a run of a plan must not overtake."""
-        if self.homes.of(plan, 0):
+    def _queue_of(self, run: Run) -> str:
+        """Where others wait that a run must not overtake."""
+        plan = run.plan
+        if self.homes.of(plan, 0) and not run.call.warm:
             return HOME + plan.dag
         needs = plan.head(0).needs if plan.needs else ""
-        return NEEDS + needs if needs else ANY
+        return self._own_queue(run, NEEDS + needs if needs else ANY)
+
+    def _own_queue(self, run: Run, queue: str) -> str:
+        """Where a run waits for what others wait for in that queue."""
+        if queue.startswith(HOME):
+            return queue
+        plan = run.plan
+        if run.call.warm:  # not for those that have its code already
+            return some_of(needed_in(queue), f"warm {plan.target}")
+        if any(function.max_per_host for function in self.limits.of(plan)):
+            return some_of(needed_in(queue), plan.target)
+        return queue
 
     def serve(self, executor: Executor) -> None:
         """An executor has less to do: runs that wait for room may start."""
@@ -142,7 +154,9 @@ class Placing:
     def _serves(self, executor: Executor) -> list[str]:
         """The queues of runs that room on an executor may serve."""
         homes = dict.fromkeys([HOME + dag for dag, _ in sorted(self.homes.at(executor.name))])
-        return [ANY, *homes, *(NEEDS + resource for resource in executor.resources)]
+        has = ("", *executor.resources)
+        some = [queue for queue in self.queues.waits_in(SOME) if needed_in(queue) in has]
+        return [ANY, *homes, *(NEEDS + resource for resource in executor.resources), *some]
 
     def serve_limited(self) -> None:
         """Runs that wait for others of the same function may start, if some have ended."""
@@ -167,8 +181,9 @@ class Placing:
     def _use_idle(self) -> None:
         """Who waited for several executors may have held up others."""
         idle = [e for e in self._members.executors.values() if not e.shares]
-        for resource in ("", *(queue.removeprefix(NEEDS) for queue in self.queues.waits_in(NEEDS))):
-            able = [e for e in idle if not resource or resource in e.resources]
+        queues = [ANY, *self.queues.waits_in(NEEDS), *self.queues.waits_in(SOME)]
+        for resource in dict.fromkeys(map(needed_in, queues)):
+            able = [executor for executor in idle if fits(executor, resource)]
             if able:
                 self.serve(able[0])
 
@@ -254,8 +269,9 @@ class Placing:
             return queue_of(full)
         placement = place(run.plan, self._scene(run, limited), expected)
         if placement.blocked_on is not None:
-            self._queue(run, placement.blocked_on)
-            return placement.blocked_on
+            queue = self._own_queue(run, placement.blocked_on)
+            self._queue(run, queue)
+            return queue
         run.placed_on = self.limits.fitted(run.plan, limited, placement.executors)
         self._start(run, expected)
         self.limits.take(run, limited)
@@ -301,13 +317,15 @@ class Placing:
         """Of these, those that do not have its code, as long as more of them should have it."""
         plan = run.plan
         if plan.has_classes:
-            warm = {name for n in range(len(plan.segments)) for name in self.homes.of(plan, n)}
+            kept = [self.homes.of(plan, n) for n in homes_in(plan)]
         else:
-            warm = {name for name, executor in executors.items() if plan.id in executor.plans}
-        if len(warm) >= run.call.warm:
+            kept = [[name for name, e in executors.items() if plan.id in e.plans]]
+        if min(map(len, kept)) >= run.call.warm:
             return executors
+        warm = {name for names in kept for name in names}
         cold = {name: e for name, e in executors.items() if name not in warm}
-        return cold if cold or self.scaling.may_grow() else executors
+        lacking = [n for n in plan.needs or ("",) if not any(fits(e, n) for e in cold.values())]
+        return cold if all(map(self.scaling.may_grow, lacking)) else executors
 
     def _start(self, run: Run, expected: list[float]) -> None:
         """Send a run that is placed to its executors."""
@@ -333,7 +351,7 @@ class Placing:
 
     def _queue(self, run: Run, queue: str) -> None:
         self.queues.add(run, queue)
-        if queue == ANY or queue.startswith(NEEDS):
+        if not queue.startswith(HOME):
             self.scaling.waits()
 
     def validate(self, runs: Mapping[str, Run]) -> None:

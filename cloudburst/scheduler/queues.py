@@ -20,11 +20,27 @@ HOME = "home "
 NEEDS = "needs "
 """Begins the names of queues of runs that need an executor with a certain resource."""
 
+SOME = "some "
+"""Begins the names of queues of runs that some executors may not take though they are idle. So
+they hold up none but their like."""
+
 LIMIT = "limit "
 """Begins the names of queues of runs that wait for others of a function to end."""
 
 _STALE = 64
 """Entries of a queue that may be stale, beside as many as there are runs that wait."""
+
+
+def some_of(needs: str, kind: str) -> str:
+    """The queue of runs of one kind that only some executors may take, if they have a resource."""
+    return f"{SOME}{needs}/{kind}"
+
+
+def needed_in(queue: str) -> str:
+    """The resource that an executor must have for the runs in a queue; "" for none."""
+    if queue.startswith(SOME):
+        return queue.removeprefix(SOME).partition("/")[0]
+    return queue.removeprefix(NEEDS)
 
 
 class Queues:

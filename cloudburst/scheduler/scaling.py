@@ -12,8 +12,8 @@ from collections.abc import Collection, Container
 
 from cloudburst.core.hosts import Resize, Retire
 from cloudburst.scheduler.membership import Executor, Host, Membership
-from cloudburst.scheduler.placement import LONG, ServiceTimes, width
-from cloudburst.scheduler.queues import ANY, NEEDS, Queues
+from cloudburst.scheduler.placement import LONG, ServiceTimes, fits, width
+from cloudburst.scheduler.queues import ANY, NEEDS, SOME, Queues, needed_in
 from cloudburst.scheduler.turn import Turn
 
 GROW_AFTER = 0.005
@@ -57,9 +57,9 @@ class Scaling:
         if self.deadline is None:
             self.deadline = self._turn.now + GROW_AFTER
 
-    def may_grow(self) -> bool:
+    def may_grow(self, resource: str = "") -> bool:
         """Whether there could be more executors soon, or some are being started."""
-        return any(room + starting > 0 for _, room, starting in self._hosts())
+        return any(room + starting > 0 for _, room, starting in self._hosts(resource))
 
     def is_exhausted(self) -> bool:
         """Whether all executors are blocked, and there cannot be more."""
@@ -79,11 +79,11 @@ class Scaling:
 
     def _queues_that_grow(self) -> list[str]:
         """The queues in which runs wait that any executor, or any with a resource, could run."""
-        return [ANY] * self._queues.waiting(ANY) + self._queues.waits_in(NEEDS)
+        queues = self._queues
+        return [ANY] * queues.waiting(ANY) + queues.waits_in(NEEDS) + queues.waits_in(SOME)
 
     def _grow_for(self, queue: str) -> None:
-        resource = queue.removeprefix(NEEDS)
-        hosts = self._hosts(resource)
+        hosts = self._hosts(needed_in(queue))
         most = sum(room for _, room, _ in hosts)
         starting = sum(starting for *_, starting in hosts)
         missing = min(most, self._missing(queue, most + starting) - starting)
@@ -139,17 +139,17 @@ class Scaling:
 
     def _missing(self, queue: str, most: int) -> int:
         """How many executors the runs that wait could use, or the eldest of them."""
-        resource, now = queue.removeprefix(NEEDS), self._turn.now
+        resource, now = needed_in(queue), self._turn.now
         executors: Collection[Executor] = self._members.executors.values()
         if resource:
-            executors = [executor for executor in executors if resource in executor.resources]
+            executors = [executor for executor in executors if fits(executor, resource)]
         wanted, cold, short = 0, 0, False
         for run in self._queues.first(queue, most):
             expected = self._times.of(run.plan)
             if run.call.warm:
                 cold += 1  # what is idle may be warm
             elif run.deaths or max(expected) >= LONG:
-                wanted += width(run.plan, expected)
+                wanted += width(run.plan, expected, resource)
             else:
                 short = True
         wanted = cold + max(0, wanted - sum(not executor.shares for executor in executors))
@@ -157,7 +157,8 @@ class Scaling:
             return wanted
         # Short ones need no executors of their own, but some that are not held up.
         fluent = sum(e.load < LONG and not e.is_late(now) for e in executors)
-        least = sum(host.size.least for host in self._members.hosts.values())
+        hosts = self._members.hosts.values()
+        least = sum(h.size.least for h in hosts if not resource or resource in h.resources)
         return max(wanted, least - fluent)
 
     def _ask(self, name: str, more: int) -> None:
