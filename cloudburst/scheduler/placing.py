@@ -187,6 +187,15 @@ class Placing:
             if able:
                 self.serve(able[0])
 
+    def settle_more(self) -> None:
+        """Runs that wait for instances may have another made, if these are busy for long."""
+        for queue in self.queues.waits_in(HOME):
+            if self._registry.replicas(queue.removeprefix(HOME)) == 1:
+                continue
+            run = self.queues.pop((queue,))
+            while run is not None and self._place(run) is None:
+                run = self.queues.pop((queue,))
+
     def retire(self, host: str) -> None:
         """Let go of executors of a host that are not needed any more."""
         retired = self.scaling.retire(host, self.homes)

@@ -241,6 +241,7 @@ class SchedulerState:
             self.turn.send(sender, Knock(name))
         self._executors_gone(missing, "its host no longer has it", dead=False)
         self.life.placing.retire(message.host)
+        self.life.placing.settle_more()
         # In any case an answer: the host counts on hearing from somebody.
         self.turn.send(sender, Fence(self.members.to_replace(message.executors)))
 
