@@ -360,7 +360,8 @@ class _GraphPlacer:
             return level.least_of(others)
         if self._more_may_come() or not able:
             return None
-        return self.chosen[min(parents, key=self.expected.__getitem__)]
+        there = [number for number in parents if self.chosen[number] in able]
+        return self.chosen[min(there, key=self.expected.__getitem__)]
 
 
 def _counted(parents: list[Executor]) -> Mapping[Executor, int]:
