@@ -318,9 +318,9 @@ class _GraphPlacer:
         segment = self.plan.segments[number]
         level = self.levels[self.plan.depths[number]]
         if homes:
-            free = [home for home in homes if level.may_begin(home, self.expected[number])]
-            if free or not self.scene.may_settle(self.plan, number, homes):
-                return level.least_of(free or homes)
+            has_room = any(level.may_begin(home, self.expected[number]) for home in homes)
+            if has_room or not self.scene.may_settle(self.plan, number, homes):
+                return level.least_of(homes)
         beside = self.groups.get(segment.group)
         if beside is not None and fits(beside, needs):
             return beside

@@ -154,9 +154,8 @@ class Placing:
     def _serves(self, executor: Executor) -> list[str]:
         """The queues of runs that room on an executor may serve."""
         homes = dict.fromkeys([HOME + dag for dag, _ in sorted(self.homes.at(executor.name))])
-        has = ("", *executor.resources)
-        some = [queue for queue in self.queues.waits_in(SOME) if needed_in(queue) in has]
-        return [ANY, *homes, *(NEEDS + resource for resource in executor.resources), *some]
+        needs = [NEEDS + resource for resource in executor.resources]
+        return [ANY, *homes, *needs, *self.queues.waits_in(SOME)]
 
     def serve_limited(self) -> None:
         """Runs that wait for others of the same function may start, if some have ended."""
@@ -329,9 +328,11 @@ class Placing:
             kept = [self.homes.of(plan, n) for n in homes_in(plan)]
         else:
             kept = [[name for name, e in executors.items() if plan.id in e.plans]]
-        if min(map(len, kept)) >= run.call.warm:
+        few = [names for names in kept if len(names) < run.call.warm]
+        if not few:
             return executors
-        warm = {name for names in kept for name in names}
+        # Of a class that has enough instances no more are made: they would take their places.
+        warm = {name for names in few for name in names}
         cold = {name: e for name, e in executors.items() if name not in warm}
         lacking = [n for n in plan.needs or ("",) if not any(fits(e, n) for e in cold.values())]
         return cold if all(map(self.scaling.may_grow, lacking)) else executors

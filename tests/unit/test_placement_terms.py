@@ -167,6 +167,13 @@ def test_who_takes_the_first_does_not_wait_behind_those_that_come_later() -> Non
     assert end not in branches
 
 
+def test_of_those_that_do_not_race_it_takes_the_least_busy() -> None:
+    room = Room(4)
+    room.busy(2)
+
+    assert places(room.place(race("f", "f"), patient=True)) == [0, 1, 3]
+
+
 def test_short_branches_are_joined_where_they_are() -> None:
     *branches, end = places(Room(3).place(race("f", "f"), LONG / 2, patient=True))
 

@@ -235,6 +235,23 @@ def test_every_class_of_a_dag_gets_as_many(counters: Cluster) -> None:
     }
 
 
+def test_a_class_that_has_fewer_gets_the_rest(counters: Cluster) -> None:
+    steps = [("x", "C"), ("y", "C"), ("z", "f")]
+    counters.dag("two", steps, [("x", "z"), ("y", "z")], replicas=2)
+    counters.join("e")
+    prewarm(counters, "two", 2)
+    for name in ("w1", "w2"):
+        counters.finish(name)
+    lost, kept = counters.homes["two", "y"]
+    others = counters.homes["two", "x"]
+    assert not {lost, kept} & {*others}
+    counters.die(lost)
+
+    prewarm(counters, "two", 2)
+    assert len(counters.homes["two", "y"]) == 2
+    assert counters.homes["two", "x"] == others
+
+
 def test_runs_that_wait_for_an_instance_do_not_keep_another_from_being_made(
     counters: Cluster,
 ) -> None:
