@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -27,13 +26,13 @@ from cloudburst.client.steps import ChainLink, Then, make_chain
 from cloudburst.core.consistency import NORMAL, Consistency
 from cloudburst.core.ids import check_key, new_id, run_ids
 from cloudburst.core.messages import Call, Message
-from cloudburst.core.options import OptionsSaid, check_limit, check_wait, make_options
+from cloudburst.core.options import OptionsSaid, check_count, check_wait, make_options
 from cloudburst.core.requests import ClusterStatus, GetStatus
 from cloudburst.errors import ClusterError, RunTimeoutError, UsageError
 from cloudburst.kvs.base import KeyValueStore
 from cloudburst.kvs.objects import check_size, delete_run, result_of
 from cloudburst.launch import OwnedCluster, start_cluster
-from cloudburst.serialization import NotAValue
+from cloudburst.serialization import CloudburstReference, NotAValue
 
 MAX_TID = 10**18 - 1
 
@@ -175,17 +174,19 @@ class CloudburstConnection(Catalog, Objects):
         """Call all DAGs of a chain at once: each waits for the result of the one before."""
         for link in links:
             self._check_steps(link.dag, link.arg_map)
-        before: CloudburstFuture | None = None
-        arguments = arguments_of(links[0].arg_map)
-        for link, following in pairwise(links):
-            future = self._start(link.dag, arguments, CallOptions(run=how.run), is_dag=True)
-            future.before, before = before, future
-            arguments = arguments_of(following.arg_map)
-            arguments += [(source, "", future) for source in self._sources(following.dag)]
-        result = self._call(links[-1].dag, arguments, how, is_dag=True, output_key=output_key)
-        if isinstance(result, CloudburstFuture):
-            result.before = before
-        return result
+        calls: list[Call] = []
+        for link in links:
+            arguments = arguments_of(link.arg_map)
+            if calls:
+                result = CloudburstReference(calls[-1].run_id)
+                arguments += [(source, "", result) for source in self._sources(link.dag)]
+            is_last = len(calls) + 1 == len(links)
+            said, key = (how, output_key) if is_last else (CallOptions(run=how.run), None)
+            calls.append(self._make(link.dag, arguments, said, is_dag=True, output_key=key))
+        future, *others = map(self._calls.start, calls)
+        for following in others:
+            following.before, future = future, following
+        return self._outcome(future, links[-1].dag, how)
 
     def prewarm(self, name: str, n: int = 1, *, timeout: float | None = None) -> int:
         """Have executors load what is going to be called, and make the instances of its classes.
@@ -204,12 +205,13 @@ class CloudburstConnection(Catalog, Objects):
             UnknownFunction: there is neither a DAG nor a function of that name.
             Exception: code cannot be loaded, or a class's ``__init__`` raises.
         """
-        count = check_limit("n", n)
+        count = check_count("n", n, "executors")
         is_dag = self._is_dag(name)
         limit = self.timeout if timeout is None else check_wait("timeout", timeout)
         how = CallOptions(direct_response=True, run=make_options(timeout=limit))
-        calls = [self._start(name, [], how, is_dag=is_dag, warm=count) for _ in range(count)]
-        return len({executor for call in calls for executor in call.result()})
+        calls = [self._make(name, [], how, is_dag=is_dag, warm=count) for _ in range(count)]
+        futures = [self._calls.start(call) for call in calls]
+        return len({executor for future in futures for executor in future.result()})
 
     # runs
 
@@ -314,7 +316,10 @@ class CloudburstConnection(Catalog, Objects):
         is_dag: bool,
         output_key: str | None = None,
     ) -> Any:
-        future = self._start(target, arguments, options, is_dag=is_dag, output_key=output_key)
+        call = self._make(target, arguments, options, is_dag=is_dag, output_key=output_key)
+        return self._outcome(self._calls.start(call), target, options)
+
+    def _outcome(self, future: CloudburstFuture, target: str, options: CallOptions) -> Any:
         if not options.direct_response:
             return future
         if options.run.timeout >= 0:
@@ -328,7 +333,7 @@ class CloudburstConnection(Catalog, Objects):
                 "with timeout=, or call it without direct_response"
             ) from None
 
-    def _start(
+    def _make(
         self,
         target: str,
         arguments: NamedArguments,
@@ -337,7 +342,7 @@ class CloudburstConnection(Catalog, Objects):
         is_dag: bool,
         output_key: str | None = None,
         warm: int = 0,
-    ) -> CloudburstFuture:
+    ) -> Call:
         run_id = next(self._run_ids)
         parking = None if options.direct_response else Parking(run_id, self._kvs)
         spec, frames, references = pack_arguments(arguments, parking)
@@ -345,7 +350,7 @@ class CloudburstConnection(Catalog, Objects):
             check_size(sum(map(len, frames)), f"the call of {target!r}")
         limit = options.run.timeout
         patience = limit * APPEARING if limit > 0 else self.timeout
-        call = Call(
+        return Call(
             run_id=run_id,
             target=target,
             is_dag=is_dag,
@@ -359,7 +364,6 @@ class CloudburstConnection(Catalog, Objects):
             warm=warm,
             frames=frames,
         )
-        return self._calls.start(call)
 
     def _receive(self, message: Message) -> None:
         if not self._calls.receive(message):

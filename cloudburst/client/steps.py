@@ -84,5 +84,5 @@ def make_dag(  # noqa: PLR0917  all that makes a DAG
     steps = make_steps(functions)
     groups = make_groups(colocated, steps)
     steps = with_needs(steps, GPU, gpu_functions)
-    most = check_limit("replicas", replicas) or 1
+    most = check_limit("replicas", replicas, "instances") or 1
     return Dag(name, steps, make_edges(connections), groups, most)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import NamedTuple
 
 from cloudburst.core.ids import check_name, check_text
@@ -14,6 +14,8 @@ from cloudburst.errors import DagError, InvalidName, UsageError
 MAX_STEPS = 10_000
 MAX_PROBLEMS = 20
 """Problems reported of one kind: looking for a suggestion for each of thousands takes minutes."""
+
+_COLOCATED = "those that are colocated"
 
 
 class Step(NamedTuple):
@@ -109,7 +111,7 @@ def make_groups(
     items = list(colocated)
     groups = [items] if all(isinstance(item, str) for item in items) else items
     names = [step.name for step in steps]
-    made = tuple(_listed(group, "those that are colocated", names) for group in groups if group)
+    made = tuple(_listed(group, _COLOCATED, names) for group in groups if group)
     counts = Counter(name for group in made for name in group)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
@@ -121,11 +123,15 @@ def _listed(names: object, what: str, steps: Sequence[str]) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise DagError(f"{what} are given as a list of step names, not as {names!r:.80}.")
     listed = tuple(names)
-    for name in listed:
-        if name not in steps:
-            hint = did_you_mean(str(name), steps)
-            raise DagError(f"{name!r:.80}, among {what}, is not a step{hint}")
+    for problem in _strangers(listed, what, steps):
+        raise DagError(problem)
     return listed
+
+
+def _strangers(names: Iterable[object], what: str, steps: Collection[str]) -> Iterator[str]:
+    for name in names:
+        if name not in steps:
+            yield f"{name!r:.80}, among {what}, is not a step{did_you_mean(str(name), steps)}"
 
 
 def make_edges(connections: Iterable[Sequence[str]]) -> tuple[tuple[str, str], ...]:
@@ -199,7 +205,8 @@ def _edge_problems(dag: Dag) -> list[str]:
         for step in dag.steps
         if step.invalid and step.name not in reached
     ]
-    return problems
+    together = _strangers(chain.from_iterable(dag.colocated), _COLOCATED, names)
+    return [*problems, *islice(together, MAX_PROBLEMS)]
 
 
 def _shape_problems(dag: Dag) -> list[str]:

@@ -99,16 +99,23 @@ def make_options(**said: Unpack[OptionsSaid]) -> RunOptions:
     )
 
 
-def check_limit(name: str, value: int | None) -> int:
-    """A number of runs that may go on at a time; 0 stands for None, which is any number.
+def check_limit(name: str, value: int | None, what: str = "runs") -> int:
+    """A number of what there may be at a time; 0 stands for None, which is any number.
 
     Raises:
         UsageError: it is no number of one or more.
     """
-    if value is None:
-        return 0
+    return 0 if value is None else check_count(name, value, what)
+
+
+def check_count(name: str, value: int, what: str) -> int:
+    """A number of something, at least one.
+
+    Raises:
+        UsageError: it is no number of one or more.
+    """
     if type(value) is not int or not 0 < value <= MOST_RETRIES:
-        raise UsageError(f"{name} is a number of runs, 1 or more, not {value!r:.80}")
+        raise UsageError(f"{name} is a number of {what}, 1 or more, not {value!r:.80}")
     return value
 
 

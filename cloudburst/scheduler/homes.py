@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from typing import TypeAlias
 
 from cloudburst.core.plan import Plan
@@ -40,9 +40,7 @@ class Homes:
         If there are as many as there may be, an executor takes the place of all others: they
         could not be reached, and nobody is to come back to an older state.
         """
-        for number, segment in enumerate(plan.segments):
-            if not any(plan.steps[step].is_class for step in segment.steps):
-                continue
+        for number in homes_in(plan):
             home, name = home_of(plan, number), placed_on[number].name
             names = self._names.setdefault(home, [])
             if name in names:
@@ -65,13 +63,25 @@ class Homes:
                     orphaned.append(home)
         return orphaned
 
-    def drop_others(self, dags: Container[str]) -> Iterator[tuple[Home, list[str]]]:
-        """Forget all but these DAGs: gives what is forgotten, and where it was kept."""
-        for home in [home for home in self._names if home[0] not in dags]:
-            names = self._names.pop(home)
-            for name in names:
-                self._forget(home, name)
-            yield home, names
+    def drop_surplus(self, most: Callable[[str], int]) -> list[tuple[str, str]]:
+        """Forget those that are more than their DAG may have, the latest.
+
+        Args:
+            most: how many a DAG may have of each.
+
+        Returns:
+            The DAGs, and the executors that keep nothing for them any more.
+        """
+        dropped = []
+        for home, names in list(self._names.items()):
+            dropped += [(home, name) for name in names[most(home[0]) :]]
+        for home, name in dropped:
+            self._names[home].remove(name)
+            if not self._names[home]:
+                del self._names[home]
+            self._forget(home, name)
+        gone = dict.fromkeys([(dag, name) for (dag, _), name in dropped])
+        return [(dag, name) for dag, name in gone if dag not in {d for d, _ in self.at(name)}]
 
     def _forget(self, home: Home, executor: str) -> None:
         self._at[executor].discard(home)
@@ -85,6 +95,15 @@ class Homes:
         assert all(name in executors and home[0] in dags for home, name in pairs)
         assert all(self._names.values())
         assert all(self._at.values())
+
+
+def homes_in(plan: Plan) -> list[int]:
+    """The segments with class steps."""
+    return [
+        number
+        for number, segment in enumerate(plan.segments)
+        if any(plan.steps[step].is_class for step in segment.steps)
+    ]
 
 
 def home_of(plan: Plan, segment: int) -> Home:

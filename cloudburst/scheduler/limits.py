@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from cloudburst.core.plan import FunctionInfo, Plan
 from cloudburst.scheduler.membership import Executor, Membership
+from cloudburst.scheduler.placement import fits
 from cloudburst.scheduler.queues import LIMIT
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run
@@ -73,8 +74,10 @@ class Limits:
             mine = {n for n in range(len(placed_on)) if function.name in _functions_in(plan, n)}
             chosen = dict.fromkeys([placed_on[number] for number in sorted(mine)])
             if self._is_too_much(function, list(chosen)):
-                first = next(iter(chosen))
-                placed_on = tuple([first if n in mine else e for n, e in enumerate(placed_on)])
+                needed = {plan.head(number).needs for number in mine}
+                able = [e for e in chosen if all(fits(e, needs) for needs in needed)]
+                if able:
+                    placed_on = tuple(able[0] if n in mine else e for n, e in enumerate(placed_on))
         return placed_on
 
     def take(self, run: Run, functions: list[FunctionInfo]) -> None:

@@ -71,8 +71,13 @@ class Executor:
     batch: str = ""
 
     def has_batch_room(self, plan_id: str, size: int, now: float) -> bool:
-        """Whether it puts runs of this plan together: one batch may wait behind another."""
-        return self.batch == plan_id and len(self.shares) < 2 * size and not self.is_late(now)
+        """Whether it puts runs of this plan together: one batch may wait behind another.
+
+        Not if it was asked to give way: what waits there now is not taken back again.
+        """
+        if self.bounced or self.is_late(now):
+            return False
+        return self.batch == plan_id and len(self.shares) < 2 * size
 
     def has_room(self, expected: float, now: float = 0.0) -> bool:
         """Whether work of ``expected`` seconds may be sent now, rather than wait for a choice."""

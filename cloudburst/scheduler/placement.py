@@ -18,7 +18,7 @@ from cloudburst.core.plan import Plan
 from cloudburst.scheduler.homes import Homes
 from cloudburst.scheduler.membership import Executor
 from cloudburst.scheduler.policy import BUSY, Policy, Preference
-from cloudburst.scheduler.queues import ANY, HOME, queue_for
+from cloudburst.scheduler.queues import ANY, HOME, NEEDS
 
 UNKNOWN = 1.0
 """Seconds assumed of a segment that never ran: long enough not to be sent ahead."""
@@ -36,6 +36,11 @@ LONG = 0.01
 """Seconds above which work is worth another executor, and branches have one each."""
 
 _SMOOTHING = 0.2
+
+
+def fits(executor: Executor, needs: str) -> bool:
+    """Whether an executor has what is needed."""
+    return not needs or needs in executor.resources
 
 
 class Placement(NamedTuple):
@@ -78,9 +83,13 @@ class ServiceTimes:
 LOCALITY = Preference()
 
 
-def width(plan: Plan, expected: Sequence[float]) -> int:
-    """How many executors a plan has long work for at a time; at least one."""
-    long = Counter([plan.depths[n] for n, seconds in enumerate(expected) if seconds >= LONG])
+def width(plan: Plan, expected: Sequence[float], needs: str = "") -> int:
+    """How many executors, with a resource, a plan has long work for at a time; at least one."""
+    long = Counter(
+        plan.depths[number]
+        for number, seconds in enumerate(expected)
+        if seconds >= LONG and (not needs or plan.head(number).needs == needs)
+    )
     # What takes the first of several results must not wait behind the others.
     return max(long.values(), default=1) + (bool(long) and plan.has_first_of)
 
@@ -119,16 +128,18 @@ class Scene(NamedTuple):
         """The executors that have a resource."""
         if not needs:
             return self.executors
-        return {name: e for name, e in self.executors.items() if needs in e.resources}
+        return {name: e for name, e in self.executors.items() if fits(e, needs)}
 
     def homes_of(self, plan: Plan, segment: int) -> list[Executor]:
-        """The executors that keep instances for a segment."""
+        """The executors that keep instances for a segment, and have what it needs by now."""
         names = self.homes.of(plan, segment)
-        return [self.executors[name] for name in names if name in self.executors]
+        able = self.able(plan.head(segment).needs) if names else {}
+        return [able[name] for name in names if name in able]
 
-    def may_settle(self, homes: Collection[Executor]) -> bool:
+    def may_settle(self, plan: Plan, segment: int, homes: Collection[Executor]) -> bool:
         """Whether another instance may be made, because these have been busy for long."""
-        return len(homes) < self.replicas and all(home.utilisation > BUSY for home in homes)
+        there_are = len(self.homes.of(plan, segment))  # some of them not for this run
+        return there_are < self.replicas and all(home.utilisation > BUSY for home in homes)
 
     def has_room(self, executor: Executor, plan: Plan, segment: int, expected: float) -> bool:
         """Whether a run may be sent to an executor now, rather than wait for a choice.
@@ -158,14 +169,16 @@ def place(plan: Plan, scene: Scene, expected: Sequence[float]) -> Placement:
     homes = scene.homes_of(plan, 0) if plan.has_classes else ()
     if homes:
         best = _with_room(plan, 0, scene, homes, expected[0])
-        if best is None and scene.may_settle(homes):
-            able = scene.able(plan.head(0).needs).values()
-            best = _with_room(plan, 0, scene, able, expected[0])
-            return Placement((best,)) if best else Placement((), ANY)
-        return Placement((best,)) if best else Placement((), HOME + plan.dag)
+        if best is not None or not scene.may_settle(plan, 0, homes):
+            return Placement((best,)) if best else Placement((), HOME + plan.dag)
     needs = plan.head(0).needs if plan.needs else ""
     best = _with_room(plan, 0, scene, scene.able(needs).values(), expected[0])
-    return Placement((best,)) if best else Placement((), queue_for(needs))
+    return Placement((best,)) if best else Placement((), _queue_of(needs))
+
+
+def _queue_of(needs: str) -> str:
+    """Where to wait for an executor that has what is needed."""
+    return NEEDS + needs if needs else ANY
 
 
 def _with_room(
@@ -277,13 +290,13 @@ class _GraphPlacer:
             choose = self._later if segment.parents else self._source
             executor = choose(number, homes, needs)
             if executor is None:
-                settled = homes and not scene.may_settle(homes)
-                return Placement((), HOME + plan.dag if settled else queue_for(needs))
+                settled = homes and not scene.may_settle(plan, number, homes)
+                return Placement((), HOME + plan.dag if settled else _queue_of(needs))
             level = self.levels[depths[number]]
             free = not homes and not (segment.group and segment.group in self.groups)
             alone = self.expected[number] >= LONG or self._races(number)
             if free and alone and level.is_taken(executor) and self._more_may_come():
-                return Placement((), queue_for(needs))
+                return Placement((), _queue_of(needs))
             if segment.group:
                 self.groups.setdefault(segment.group, executor)
             self.chosen.append(executor)
@@ -294,14 +307,10 @@ class _GraphPlacer:
         level, expected = self.levels[0], self.expected[number]
         if homes:
             best = level.source(number, expected, homes)
-            if best is not None or not self.scene.may_settle(homes):
+            if best is not None or not self.scene.may_settle(self.plan, number, homes):
                 return best
         beside = self.groups.get(self.plan.segments[number].group)
-        if (
-            beside is not None
-            and level.may_begin(beside, number, expected)
-            and _fits(beside, needs)
-        ):
+        if beside is not None and level.may_begin(beside, number, expected) and fits(beside, needs):
             return beside
         if number == 0:
             able = self.scene.able(needs).values()
@@ -314,10 +323,12 @@ class _GraphPlacer:
     def _later(self, number: int, homes: list[Executor], needs: str) -> Executor | None:
         segment = self.plan.segments[number]
         level = self.levels[self.plan.depths[number]]
-        if homes and not self.scene.may_settle(homes):
-            return level.least_of(homes)
+        if homes:
+            has_room = any(level.may_begin(home, number, self.expected[number]) for home in homes)
+            if has_room or not self.scene.may_settle(self.plan, number, homes):
+                return level.least_of(homes)
         beside = self.groups.get(segment.group)
-        if beside is not None and _fits(beside, needs):
+        if beside is not None and fits(beside, needs):
             return beside
         able = self.scene.able(needs).values()
         if self.plan.head(number).invalid and self._is_long(segment.parents):
@@ -355,12 +366,9 @@ class _GraphPlacer:
             return level.least_of(others)
         if self._more_may_come() or not able:
             return None
-        return self.chosen[min(parents, key=self.expected.__getitem__)]
+        there = [number for number in parents if self.chosen[number] in able]
+        return self.chosen[min(there, key=self.expected.__getitem__)]
 
 
 def _counted(parents: list[Executor]) -> Mapping[Executor, int]:
     return {parents[0]: 1} if len(parents) == 1 else Counter(parents)
-
-
-def _fits(executor: Executor, needs: str) -> bool:
-    return not needs or needs in executor.resources

@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterable, Mapping
 
 from cloudburst.core.hosts import Knock, Replace
 from cloudburst.core.messages import Blocked, Bounce, DropDag, RunState, Stop
-from cloudburst.core.plan import FunctionInfo, Plan
+from cloudburst.core.plan import FunctionInfo
 from cloudburst.scheduler.checks import Checks
-from cloudburst.scheduler.homes import Homes
+from cloudburst.scheduler.homes import Homes, homes_in
 from cloudburst.scheduler.limits import Limits, queue_of
 from cloudburst.scheduler.membership import Executor, Membership
-from cloudburst.scheduler.placement import UNKNOWN, Scene, ServiceTimes, never, place
+from cloudburst.scheduler.placement import UNKNOWN, Scene, ServiceTimes, fits, never, place
 from cloudburst.scheduler.policy import Preference
-from cloudburst.scheduler.queues import ANY, HOME, LIMIT, NEEDS, WARM, Queues, queue_for
+from cloudburst.scheduler.queues import ANY, HOME, LIMIT, NEEDS, SOME, Queues, needed_in, some_of
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run
 from cloudburst.scheduler.scaling import Scaling
@@ -104,14 +104,11 @@ class Placing:
 
     def enqueue(self, run: Run) -> None:
         """Place a run, unless others wait for the same room."""
-        if run.call.warm:
-            self._place(run)
-            return
         for function in self.limits.of(run.plan):
             if self.queues.waiting(queue_of(function.name)):
                 self.queues.add(run, queue_of(function.name))
                 return
-        queue = self._queue_of(run.plan)
+        queue = self._queue_of(run)
         if not (self.queues.waiting(ANY) or self.queues.waiting(queue)):
             self._place(run)
             return
@@ -121,11 +118,24 @@ class Placing:
                 if not executor.shares and queue in self._serves(executor):
                     self.serve(executor)
 
-    def _queue_of(self, plan: Plan) -> str:
-        """Where others wait that a run of a plan must not overtake."""
-        if self.homes.of(plan, 0):
+    def _queue_of(self, run: Run) -> str:
+        """Where others wait that a run must not overtake."""
+        plan = run.plan
+        if self.homes.of(plan, 0) and not run.call.warm:
             return HOME + plan.dag
-        return queue_for(plan.head(0).needs)
+        needs = plan.head(0).needs if plan.needs else ""
+        return self._own_queue(run, NEEDS + needs if needs else ANY)
+
+    def _own_queue(self, run: Run, queue: str) -> str:
+        """Where a run waits for what others wait for in that queue."""
+        if queue.startswith(HOME):
+            return queue
+        plan = run.plan
+        if run.call.warm:  # not for those that have its code already
+            return some_of(needed_in(queue), f"warm {plan.target}")
+        if any(function.max_per_host for function in self.limits.of(plan)):
+            return some_of(needed_in(queue), plan.target)
+        return queue
 
     def serve(self, executor: Executor) -> None:
         """An executor has less to do: runs that wait for room may start."""
@@ -144,16 +154,15 @@ class Placing:
     def _serves(self, executor: Executor) -> list[str]:
         """The queues of runs that room on an executor may serve."""
         homes = dict.fromkeys([HOME + dag for dag, _ in sorted(self.homes.at(executor.name))])
-        served = [ANY, *homes, *(NEEDS + resource for resource in executor.resources)]
-        if self.queues.waits_in(WARM):
-            served += [WARM + resource for resource in ("", *executor.resources)]
-        return served
+        needs = [NEEDS + resource for resource in executor.resources]
+        return [ANY, *homes, *needs, *self.queues.waits_in(SOME)]
 
     def serve_limited(self) -> None:
         """Runs that wait for others of the same function may start, if some have ended."""
         for queue in self.queues.waits_in(LIMIT):
             run = self.queues.pop((queue,))
-            while run is not None and self._place(run) is None:
+            # Who waits for something else from now on does not keep the others from their turn.
+            while run is not None and self._place(run) not in (queue, ANY):
                 run = self.queues.pop((queue,))
 
     def dequeue(self, run: Run) -> bool:
@@ -171,10 +180,20 @@ class Placing:
     def _use_idle(self) -> None:
         """Who waited for several executors may have held up others."""
         idle = [e for e in self._members.executors.values() if not e.shares]
-        for resource in dict.fromkeys([resource for _, resource in self.queues.that_grow()]):
-            able = [e for e in idle if not resource or resource in e.resources]
+        queues = [ANY, *self.queues.waits_in(NEEDS), *self.queues.waits_in(SOME)]
+        for resource in dict.fromkeys(map(needed_in, queues)):
+            able = [executor for executor in idle if fits(executor, resource)]
             if able:
                 self.serve(able[0])
+
+    def settle_more(self) -> None:
+        """Runs that wait for instances may have another made, if these are busy for long."""
+        for queue in self.queues.waits_in(HOME):
+            if self._registry.replicas(queue.removeprefix(HOME)) == 1:
+                continue
+            run = self.queues.pop((queue,))
+            while run is not None and self._place(run) is None:
+                run = self.queues.pop((queue,))
 
     def retire(self, host: str) -> None:
         """Let go of executors of a host that are not needed any more."""
@@ -186,13 +205,12 @@ class Placing:
         """These executors get no more work. Returns the runs that waited for them."""
         return self._abandoned({dag for dag, _ in self.homes.leave(sorted(names))})
 
-    def forget_dags(self) -> None:
-        """Let go of the instances of DAGs that were deleted."""
-        dropped = list(self.homes.drop_others(self._registry.dags))
-        for (dag, _), names in dropped:
-            for name in names:
-                self._turn.send(name, DropDag(dag))
-        for run in self._abandoned({dag for (dag, _), _ in dropped}):
+    def drop_instances(self) -> None:
+        """Let go of the instances of deleted DAGs, and of more than there may be of others."""
+        dropped = self.homes.drop_surplus(self._registry.instances)
+        for dag, name in dropped:
+            self._turn.send(name, DropDag(dag))
+        for run in self._abandoned({dag for dag, _ in dropped}):
             self.enqueue(run)
 
     def _abandoned(self, dags: Iterable[str]) -> list[Run]:
@@ -259,7 +277,7 @@ class Placing:
             return queue_of(full)
         placement = place(run.plan, self._scene(run, limited), expected)
         if placement.blocked_on is not None:
-            queue = _queue_in(run, placement.blocked_on)
+            queue = self._own_queue(run, placement.blocked_on)
             self._queue(run, queue)
             return queue
         run.placed_on = self.limits.fitted(run.plan, limited, placement.executors)
@@ -307,17 +325,17 @@ class Placing:
         """Of these, those that do not have its code, as long as more of them should have it."""
         plan = run.plan
         if plan.has_classes:
-            warm = {name for n in range(len(plan.segments)) for name in self.homes.of(plan, n)}
+            kept = [self.homes.of(plan, n) for n in homes_in(plan)]
         else:
-            warm = {name for name, executor in executors.items() if plan.id in executor.plans}
-        if len(warm) >= run.call.warm:
+            kept = [[name for name, e in executors.items() if plan.id in e.plans]]
+        few = [names for names in kept if len(names) < run.call.warm]
+        if not few:
             return executors
+        # Of a class that has enough instances no more are made: they would take their places.
+        warm = {name for names in few for name in names}
         cold = {name: e for name, e in executors.items() if name not in warm}
-        # If there is none, nor will be, one that is warm does no harm.
-        wanted = {plan.head(number).needs for number in range(len(plan.segments))}
-        offered = {resource for e in cold.values() for resource in ("", *e.resources)}
-        missing = wanted.difference(offered)
-        return cold if all(map(self.scaling.may_grow, missing)) else executors
+        lacking = [n for n in plan.needs or ("",) if not any(fits(e, n) for e in cold.values())]
+        return cold if all(map(self.scaling.may_grow, lacking)) else executors
 
     def _start(self, run: Run, expected: list[float]) -> None:
         """Send a run that is placed to its executors."""
@@ -343,7 +361,7 @@ class Placing:
 
     def _queue(self, run: Run, queue: str) -> None:
         self.queues.add(run, queue)
-        if queue == ANY or queue.startswith((NEEDS, WARM)):
+        if not queue.startswith(HOME):
             self.scaling.waits()
 
     def validate(self, runs: Mapping[str, Run]) -> None:
@@ -353,10 +371,3 @@ class Placing:
         assert all(hoping and hoping <= runs.keys() for hoping in self._hopes.values())
         assert self._hopes.keys().isdisjoint(runs)
         self.homes.validate(self._members.executors, self._registry.dags)
-
-
-def _queue_in(run: Run, blocked_on: str) -> str:
-    """Where a run waits that cannot be placed: not before others, if it only loads code."""
-    if not run.call.warm:
-        return blocked_on
-    return WARM + (blocked_on.removeprefix(NEEDS) if blocked_on.startswith(NEEDS) else "")

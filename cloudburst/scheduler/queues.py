@@ -20,21 +20,27 @@ HOME = "home "
 NEEDS = "needs "
 """Begins the names of queues of runs that need an executor with a certain resource."""
 
-WARM = "warm "
-"""Begins the names of queues of runs that need an executor, perhaps one with a resource, that has
-not loaded their code."""
+SOME = "some "
+"""Begins the names of queues of runs that some executors may not take though they are idle. So
+they hold up none but their like."""
 
 LIMIT = "limit "
 """Begins the names of queues of runs that wait for others of a function to end."""
 
-
-def queue_for(needs: str) -> str:
-    """The queue of runs that need an executor, and on it a resource, if that is not ""."""
-    return NEEDS + needs if needs else ANY
-
-
 _STALE = 64
 """Entries of a queue that may be stale, beside as many as there are runs that wait."""
+
+
+def some_of(needs: str, kind: str) -> str:
+    """The queue of runs of one kind that only some executors may take, if they have a resource."""
+    return f"{SOME}{needs}/{kind}"
+
+
+def needed_in(queue: str) -> str:
+    """The resource that an executor must have for the runs in a queue; "" for none."""
+    if queue.startswith(SOME):
+        return queue.removeprefix(SOME).partition("/")[0]
+    return queue.removeprefix(NEEDS)
 
 
 class Queues:
@@ -75,13 +81,6 @@ class Queues:
         run = self._for_room[key][0][1]
         self._leave(run, key)
         return run
-
-    def that_grow(self) -> list[tuple[str, str]]:
-        """The queues of which new executors could take runs, each with the resource they need."""
-        found = [(ANY, "")] if ANY in self._for_room else []
-        for prefix in (NEEDS, WARM):
-            found += [(queue, queue.removeprefix(prefix)) for queue in self.waits_in(prefix)]
-        return found
 
     def waits_in(self, prefix: str) -> list[str]:
         """The queues with runs in them whose names begin so."""

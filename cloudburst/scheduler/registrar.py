@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, TypeAlias
 
-from cloudburst.core.dag import did_you_mean, make_steps
+from cloudburst.core.dag import Step, did_you_mean, make_steps
 from cloudburst.core.options import RunOptions
 from cloudburst.core.plan import FunctionInfo
 from cloudburst.core.requests import (
@@ -126,7 +126,7 @@ class Registrar:
                 return registry.prepare_delete_function(name)
             case RegisterDag(dag=dag, options=options, only_check=only_check):
                 make_steps(step[:2] for step in dag.steps)  # whose names nobody may have checked
-                unmet = [self._unmet(f"step {s.name!r}", s.needs) for s in dag.steps]
+                unmet = [self._unmet(f"step {s.name!r}", self._needed_by(s)) for s in dag.steps]
                 problems = [problem for problem in unmet if problem]
                 if only_check or problems:
                     registry.check_dag(dag, problems)
@@ -134,6 +134,10 @@ class Registrar:
                 return registry.prepare_dag(dag, RunOptions(*options))
             case DeleteDag(name=name):
                 return registry.prepare_delete_dag(name)
+
+    def _needed_by(self, step: Step) -> str:
+        function = self.registry.functions.get(step.function)
+        return step.needs or (function.needs if function is not None else "")
 
     def _unmet(self, who: str, needs: str) -> str:
         """Why something that needs a resource could not run anywhere; "" if it could."""

@@ -60,7 +60,11 @@ class Registry:
 
     def replicas(self, dag: str) -> int:
         """How many instances of each of its class steps a DAG may have."""
-        return self.dags[dag].replicas if dag in self.dags else 1
+        return self.instances(dag) or 1
+
+    def instances(self, dag: str) -> int:
+        """How many of them are kept; none of a DAG that is not there any more."""
+        return self.dags[dag].replicas if dag in self.dags else 0
 
     def plan(self, target: str, *, is_dag: bool) -> Plan:
         """The current plan of a DAG or lone function.

@@ -12,8 +12,8 @@ from collections.abc import Collection, Container
 
 from cloudburst.core.hosts import Resize, Retire
 from cloudburst.scheduler.membership import Executor, Host, Membership
-from cloudburst.scheduler.placement import LONG, ServiceTimes, width
-from cloudburst.scheduler.queues import WARM, Queues
+from cloudburst.scheduler.placement import LONG, ServiceTimes, fits, width
+from cloudburst.scheduler.queues import ANY, NEEDS, SOME, Queues, needed_in
 from cloudburst.scheduler.turn import Turn
 
 GROW_AFTER = 0.005
@@ -73,15 +73,20 @@ class Scaling:
     def grow(self) -> None:
         """Ask for as many executors as the runs that wait need. To be called at the deadline."""
         self.deadline = None
-        for queue, resource in self._queues.that_grow():
+        for queue in self._queues_that_grow():
             self.deadline = self._turn.now + GROW_EVERY
-            self._grow_for(queue, resource)
+            self._grow_for(queue)
 
-    def _grow_for(self, queue: str, resource: str) -> None:
-        hosts = self._hosts(resource)
+    def _queues_that_grow(self) -> list[str]:
+        """The queues in which runs wait that any executor, or any with a resource, could run."""
+        queues = self._queues
+        return [ANY] * queues.waiting(ANY) + queues.waits_in(NEEDS) + queues.waits_in(SOME)
+
+    def _grow_for(self, queue: str) -> None:
+        hosts = self._hosts(needed_in(queue))
         most = sum(room for _, room, _ in hosts)
         starting = sum(starting for *_, starting in hosts)
-        missing = min(most, self._missing(queue, resource, most + starting) - starting)
+        missing = min(most, self._missing(queue, most + starting) - starting)
         hosts = [host for host in hosts if host[1] > 0]
         while missing > 0 and hosts:
             host = name, room, starting = max(hosts, key=lambda host: host[1])
@@ -107,7 +112,7 @@ class Scaling:
         idle = [e for e, seconds in patience.items() if now - e.since >= seconds]
         idle.sort(key=lambda executor: executor.since)
         # None while others wait: it may be wanted in a moment.
-        spare = 0 if self._queues.that_grow() else max(0, len(mine) - size.least)
+        spare = 0 if self._queues_that_grow() else max(0, len(mine) - size.least)
         for executor in idle[:spare]:
             self._members.retire(executor)
         for retiring in self._members.retiring(name):  # again, should it not have heard of it
@@ -132,27 +137,28 @@ class Scaling:
         room = min(host.size.most - busy, host.size.ceiling - len(mine)) - starting
         return max(0, room), starting
 
-    def _missing(self, queue: str, resource: str, most: int) -> int:
+    def _missing(self, queue: str, most: int) -> int:
         """How many executors the runs that wait could use, or the eldest of them."""
-        waiting, now = self._queues.first(queue, most), self._turn.now
-        if queue.startswith(WARM):
-            return len(waiting)  # what is idle is warm
+        resource, now = needed_in(queue), self._turn.now
         executors: Collection[Executor] = self._members.executors.values()
         if resource:
-            executors = [executor for executor in executors if resource in executor.resources]
-        wanted, short = 0, False
-        for run in waiting:
+            executors = [executor for executor in executors if fits(executor, resource)]
+        wanted, cold, short = 0, 0, False
+        for run in self._queues.first(queue, most):
             expected = self._times.of(run.plan)
-            if run.deaths or max(expected) >= LONG:
-                wanted += width(run.plan, expected)
+            if run.call.warm:
+                cold += 1  # what is idle may be warm
+            elif run.deaths or max(expected) >= LONG:
+                wanted += width(run.plan, expected, resource)
             else:
                 short = True
-        wanted -= sum(not executor.shares for executor in executors)
+        wanted = cold + max(0, wanted - sum(not executor.shares for executor in executors))
         if not short:
             return wanted
         # Short ones need no executors of their own, but some that are not held up.
         fluent = sum(e.load < LONG and not e.is_late(now) for e in executors)
-        least = sum(host.size.least for host in self._members.hosts.values())
+        hosts = self._members.hosts.values()
+        least = sum(h.size.least for h in hosts if not resource or resource in h.resources)
         return max(wanted, least - fluent)
 
     def _ask(self, name: str, more: int) -> None:

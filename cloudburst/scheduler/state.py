@@ -45,8 +45,9 @@ from cloudburst.scheduler.events import (
 )
 from cloudburst.scheduler.lifecycle import Lifecycle
 from cloudburst.scheduler.membership import Membership
+from cloudburst.scheduler.placement import fits
 from cloudburst.scheduler.policy import Policy, Preference
-from cloudburst.scheduler.queues import ANY
+from cloudburst.scheduler.queues import ANY, NEEDS, needed_in
 from cloudburst.scheduler.registrar import Registrar
 from cloudburst.scheduler.run import Run
 from cloudburst.scheduler.turn import Turn
@@ -250,6 +251,7 @@ class SchedulerState:
             self.turn.send(sender, Knock(name))
         self._executors_gone(missing, "its host no longer has it", dead=False)
         self.life.placing.retire(message.host)
+        self.life.placing.settle_more()
         # In any case an answer: the host counts on hearing from somebody.
         self.turn.send(sender, Fence(self.members.to_replace(message.executors)))
 
@@ -300,9 +302,9 @@ class SchedulerState:
             self.turn.send(client, Accepted(run_ids))
 
     def _tidy(self) -> None:
-        """Let go of what belongs to deleted DAGs and replaced plans."""
+        """Let go of what belongs to deleted or changed DAGs and replaced plans."""
         registry = self.registrar.registry
-        self.life.placing.forget_dags()
+        self.life.placing.drop_instances()
         plans = {plan.id for plan in registry.plans()}
         plans.update(run.plan.id for run in self.life.runs.values())
         self.life.placing.times.forget(plans)
@@ -316,10 +318,13 @@ class SchedulerState:
         self.life.validate()
         executors, queues = self.members.executors, self.life.placing.queues
         idle = [executor for executor in executors.values() if not executor.shares]
-        # What needs several executors at once may wait for them, or one that is not warm.
-        waiting = queues.first(ANY, len(queues))
-        assert not (idle and waiting and all(self._runs_anywhere(run) for run in waiting))
+        for queue in (ANY, *queues.waits_in(NEEDS)):
+            # What needs several executors at once may wait for them.
+            waiting = queues.first(queue, len(queues))
+            could = any(fits(executor, needed_in(queue)) for executor in idle)
+            assert not (could and waiting and all(map(_needs_one, waiting)))
         assert not self.turn.commands
 
-    def _runs_anywhere(self, run: Run) -> bool:
-        return len(run.plan.segments) == 1 and not (run.call.warm or run.plan.has_classes)
+
+def _needs_one(run: Run) -> bool:
+    return len(run.plan.segments) == 1 and not run.plan.has_classes

@@ -98,21 +98,32 @@ class Cluster:
     # members
 
     def join(
-        self, *names: str, host: str = "host", holds: tuple[tuple[str, int], ...] = ()
+        self,
+        *names: str,
+        host: str = "host",
+        holds: tuple[tuple[str, int], ...] = (),
+        resources: tuple[str, ...] = (),
     ) -> list[Command]:
         commands = []
         for name in names:
-            ready = ExecutorReady(PROTOCOL, name, host, f"@{name}", 1, holds)
+            ready = ExecutorReady(PROTOCOL, name, host, f"@{name}", 1, holds, resources)
             commands += self.tell(name, ready)
         return commands
 
     def die(
-        self, name: str, reason: str = "killed by signal 9", *, running: str = ""
+        self,
+        name: str,
+        reason: str = "killed by signal 9",
+        *,
+        running: str = "",
+        host: str = "host",
     ) -> list[Command]:
-        return self.tell("host", ExecutorDied("host", name, reason, running))
+        return self.tell(host, ExecutorDied(host, name, reason, running))
 
-    def heartbeat(self, *names: str, host: str = "host") -> list[Command]:
-        return self.tell(host, Heartbeat(PROTOCOL, host, names, *self.size))
+    def heartbeat(
+        self, *names: str, host: str = "host", resources: tuple[str, ...] = ()
+    ) -> list[Command]:
+        return self.tell(host, Heartbeat(PROTOCOL, host, names, *self.size, resources))
 
     def drain(self, host: str = "host") -> list[Command]:
         return self.tell(host, Draining(host))
@@ -127,9 +138,9 @@ class Cluster:
         members = self.state.members
         while (deadline := self.state.next_deadline()) is not None and deadline <= end:
             self.now = max(self.now, deadline)
-            for host in [*members.hosts]:
+            for host, known in [*members.hosts.items()]:
                 names = [executor.name for executor in members.all() if executor.host == host]
-                commands += self.heartbeat(*names, host=host)
+                commands += self.heartbeat(*names, host=host, resources=known.resources)
             commands += self.pass_time(0.0)
         self.now = end
         return commands
@@ -211,6 +222,7 @@ class Cluster:
         store: bool = False,
         reply_to: str = "@client",
         parent: str = "",
+        warm: int = 0,
         **options: Unpack[OptionsSaid],
     ) -> list[Command]:
         is_dag = target in self.state.registrar.registry.dags
@@ -226,6 +238,7 @@ class Cluster:
             patience=10.0,
             options=make_options(**options),
             parent=parent,
+            warm=warm,
             frames=frames,
         )
         return self.tell(client, call)

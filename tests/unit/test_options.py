@@ -9,13 +9,19 @@ import pytest
 
 from cloudburst.core.options import (
     GIVEN_UP_AFTER,
+    LARGEST_BATCH,
     LONGEST,
     NOTHING_SAID,
+    Batch,
     RunOptions,
+    batch,
+    check_batching,
+    check_limit,
+    check_resource,
     check_wait,
     make_options,
 )
-from cloudburst.errors import UsageError
+from cloudburst.errors import InvalidName, UsageError
 
 NO_NUMBERS = ["1", "x", b"1", [], {}, (), object, True, math.nan]
 SECONDS = ["timeout", "grace_period", "result_ttl"]
@@ -78,3 +84,54 @@ def test_waiting_may_take_any_number() -> None:
     assert check_wait("timeout", 2) == 2.0
     assert check_wait("timeout", -5) == check_wait("timeout", -math.inf) == 0.0
     assert check_wait("timeout", math.inf) == check_wait("timeout", 10**400) == LONGEST
+
+
+def test_a_batch_is_of_so_many_calls_and_waits_for_more_if_it_is_told_to() -> None:
+    assert batch() == Batch(64, 0.0)
+    assert batch(8, 2.5) == Batch(8, 0.0025)
+    assert batch(max_size=LARGEST_BATCH, max_wait_ms=0) == Batch(LARGEST_BATCH, 0.0)
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS, 1.5, 0, 1, -2, LARGEST_BATCH + 1, None], ids=repr)
+def test_a_batch_has_a_size(value: Any) -> None:
+    with pytest.raises(UsageError, match="max_size is a number of calls, 2 to 10000, not"):
+        batch(value)
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS, -1, math.inf], ids=repr)
+def test_a_batch_waits_for_a_number_of_milliseconds(value: Any) -> None:
+    with pytest.raises(UsageError, match="max_wait_ms is a number of "):
+        batch(2, value)
+
+
+def test_batching_is_on_off_or_as_it_was_said() -> None:
+    assert check_batching(value=False) == Batch(0, 0.0)
+    assert check_batching(value=True) == batch()
+    assert check_batching(batch(3, 1)) == Batch(3, 0.001)
+
+
+@pytest.mark.parametrize("value", [None, 0, 1, 64, "yes", (64, 0.0), {"max_size": 3}], ids=repr)
+def test_batching_is_nothing_else(value: Any) -> None:
+    with pytest.raises(
+        UsageError, match=r"batching is True, False or batch\(max_size, max_wait_ms"
+    ):
+        check_batching(value)
+
+
+def test_a_resource_has_a_name_or_none_is_needed() -> None:
+    assert check_resource(None) == ""
+    assert check_resource("gpu") == "gpu"
+    assert check_resource("a100-80GB_v2.1") == "a100-80GB_v2.1"
+
+
+@pytest.mark.parametrize("value", ["", "two words", "a,b", "a/b", 5, True, b"gpu", ["gpu"]])
+def test_other_resources_are_refused(value: Any) -> None:
+    with pytest.raises(InvalidName, match="resource"):
+        check_resource(value)
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS, 0, -1, 1.5, 10**10], ids=repr)
+def test_a_limit_is_a_number_of_one_or_more(value: Any) -> None:
+    assert (check_limit("replicas", None), check_limit("replicas", 3)) == (0, 3)
+    with pytest.raises(UsageError, match="replicas is a "):
+        check_limit("replicas", value)

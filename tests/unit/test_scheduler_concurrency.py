@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from scheduling import Cluster, started
 
+from cloudburst.core.dag import Dag, make_steps, with_needs
 from cloudburst.core.hosts import ExecutorDied
 from cloudburst.core.messages import RunState
+from cloudburst.core.options import NOTHING_SAID
+from cloudburst.core.requests import RegisterDag
 from cloudburst.scheduler.limits import queue_of
 
 
@@ -139,3 +142,60 @@ def test_a_call_does_not_wait_for_its_caller(cluster: Cluster) -> None:
     cluster.call("below", "g", parent="top")
 
     assert cluster.places("below") != cluster.places("top")
+
+
+# executors that are idle, and not for them
+
+
+def crowded(cluster: Cluster) -> None:
+    """``f`` runs on host ``one`` as often as it may, others on all of ``two``; ``b`` is idle."""
+    limited(cluster, per_host=1)
+    cluster.call("r0")
+    for run_id in ("g0", "g1", "g2"):
+        cluster.call(run_id, "g")
+    cluster.finish("g0")
+    assert cluster.places("r0") == ["a"]
+
+
+def test_who_waits_for_another_host_does_not_hold_up_others(cluster: Cluster) -> None:
+    crowded(cluster)
+    assert started(cluster.call("r1")) == []
+
+    assert started(cluster.call("other", "g")) == [("other", "b")]
+
+
+def test_who_waits_for_another_host_is_served_there_before_those_that_came_later(
+    cluster: Cluster,
+) -> None:
+    crowded(cluster)
+    cluster.call("r1")
+    cluster.call("other", "g")
+    cluster.call("later", "g")
+
+    assert started(cluster.finish("other")) == [("later", "b")]
+    assert started(cluster.call("last", "g")) == []
+    assert started(cluster.finish("g1")) == [("r1", "c")]
+
+
+def test_who_waits_for_another_host_is_served_when_its_own_has_room_again(
+    cluster: Cluster,
+) -> None:
+    crowded(cluster)
+    cluster.call("r1")
+    cluster.call("r2")
+
+    assert started(cluster.finish("r0")) == [("r1", "a")]
+
+
+def test_steps_that_run_one_after_another_do_so_where_all_may(cluster: Cluster) -> None:
+    """Only one of them needs what only one host has."""
+    cluster.join("e", host="three", resources=("gpu",))
+    cluster.heartbeat("e", host="three", resources=("gpu",))
+    limited(cluster, most=1)
+    steps = with_needs(make_steps([("x", "f"), ("y", "f"), ("z", "g")]), "gpu", ["y"])
+    dag = Dag("d", steps, (("x", "z"), ("y", "z")))
+    cluster.write(cluster.tell("client", RegisterDag(9, *dag, NOTHING_SAID, only_check=False)))
+
+    cluster.call("r1", "d")
+
+    assert cluster.places("r1")[:2] == ["e", "e"]
