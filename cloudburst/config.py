@@ -210,7 +210,7 @@ def resources_in(said: object) -> tuple[str, ...]:
     match said:
         case str():
             names: list[object] = [name.strip() for name in said.split(",") if name.strip()]
-        case [*items]:
+        case [*items] if all(isinstance(item, str) for item in items):
             names = list(items)
         case _:
             raise UsageError(f"resources is a list of names, not {said!r:.80}")

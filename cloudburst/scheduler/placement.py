@@ -280,6 +280,7 @@ class _GraphPlacer:
         self.expected = expected
         self.chosen: list[Executor] = []
         self.groups: dict[int, Executor] = {}
+        self.racers: dict[Executor, float] = {}
         self.levels = [_Level(plan, scene) for _ in range(max(plan.depths) + 1)]
 
     def place(self) -> Placement:
@@ -299,6 +300,8 @@ class _GraphPlacer:
                 return Placement((), _queue_of(needs))
             if segment.group:
                 self.groups.setdefault(segment.group, executor)
+            if self._races(number) and self.expected[number] >= LONG:
+                self.racers[executor] = self.expected[number]
             self.chosen.append(executor)
             level.chose(executor, self.expected[number])
         return Placement(tuple(self.chosen))
@@ -331,8 +334,8 @@ class _GraphPlacer:
         if beside is not None and fits(beside, needs):
             return beside
         able = self.scene.able(needs).values()
-        if self.plan.head(number).invalid and self._is_long(segment.parents):
-            return self._apart(segment.parents, able)
+        if self.racers:
+            return self._apart(level, able)
         if needs:
             return level.least_of(able) if able else None
         near = _counted([self.chosen[parent] for parent in segment.parents])
@@ -354,20 +357,14 @@ class _GraphPlacer:
             return len(set(self.chosen)) < len(scene.executors) or scene.more_may_come()
         return scene.more_may_come()
 
-    def _is_long(self, segments: Iterable[int]) -> bool:
-        return any(self.expected[number] >= LONG for number in segments)
-
-    def _apart(self, parents: Sequence[int], able: Collection[Executor]) -> Executor | None:
-        """Where to wait for the first of several results: not behind one that comes later."""
-        busy = {self.chosen[parent] for parent in parents}
-        others = [executor for executor in able if executor not in busy]
-        level = self.levels[max(self.plan.depths[parent] for parent in parents) + 1]
+    def _apart(self, level: _Level, able: Collection[Executor]) -> Executor | None:
+        """Where to go on with the first of several results: not behind one that comes later."""
+        others = [executor for executor in able if executor not in self.racers]
         if others:
             return level.least_of(others)
         if self._more_may_come() or not able:
             return None
-        there = [number for number in parents if self.chosen[number] in able]
-        return self.chosen[min(there, key=self.expected.__getitem__)]
+        return min(able, key=self.racers.__getitem__)
 
 
 def _counted(parents: list[Executor]) -> Mapping[Executor, int]:

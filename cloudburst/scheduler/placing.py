@@ -335,7 +335,8 @@ class Placing:
         warm = {name for names in few for name in names}
         cold = {name: e for name, e in executors.items() if name not in warm}
         lacking = [n for n in plan.needs or ("",) if not any(fits(e, n) for e in cold.values())]
-        return cold if all(map(self.scaling.may_grow, lacking)) else executors
+        may_come = all(map(self.scaling.may_grow, lacking)) or not self.scaling.knows_all()
+        return cold if may_come else executors
 
     def _start(self, run: Run, expected: list[float]) -> None:
         """Send a run that is placed to its executors."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Container
 
 from cloudburst.core.hosts import Resize, Retire
-from cloudburst.scheduler.membership import Executor, Host, Membership
+from cloudburst.scheduler.membership import NOTHING_KNOWN, Executor, Host, Membership
 from cloudburst.scheduler.placement import LONG, ServiceTimes, fits, width
 from cloudburst.scheduler.queues import ANY, NEEDS, SOME, Queues, needed_in
 from cloudburst.scheduler.turn import Turn
@@ -60,6 +60,10 @@ class Scaling:
     def may_grow(self, resource: str = "") -> bool:
         """Whether there could be more executors soon, or some are being started."""
         return any(room + starting > 0 for _, room, starting in self._hosts(resource))
+
+    def knows_all(self) -> bool:
+        """Whether all hosts have said how many executors they may run; soon, they have."""
+        return all(host.size is not NOTHING_KNOWN for host in self._members.hosts.values())
 
     def is_exhausted(self) -> bool:
         """Whether all executors are blocked, and there cannot be more."""

@@ -288,5 +288,13 @@ def test_sources_of_a_dag_are_put_to_a_batch_of_it() -> None:
     for executor in room.executors.values():
         executor.take("m0", 1, 1.0, batch=plan.id)
 
-    assert places(room.place(plan))[:2] == [0, 1]
-    assert room.place(chain("m", "f")).blocked_on == ANY
+    assert places(room.place(plan, 1e-4))[:2] == [0, 1]
+    assert room.place(chain("m", "f"), 1e-4).blocked_on == ANY
+
+
+def test_what_begins_with_something_that_takes_its_time_is_not_put_to_a_batch() -> None:
+    plan, room = chain("f", "m"), Room(1)
+    room[0].take("m0", 1, 1.0, batch=plan.id)
+
+    assert room.place(plan, 1e-4).blocked_on is None
+    assert room.place(plan, 1.0).blocked_on == ANY
