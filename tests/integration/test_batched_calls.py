@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from batches import LONG, SOON, at_gate, results, sized
+from batch_calls import LONG, SOON, at_gate, results, sized
 from clusters import cluster_of
 from gates import Gate
 

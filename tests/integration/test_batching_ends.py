@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from batches import LONG, SOON, at_gate, results, sized
+from batch_calls import LONG, SOON, at_gate, results, sized
 from clusters import cluster_of
 from gates import Gate
 from notes import note, noted
