@@ -26,7 +26,7 @@ from cloudburst.client.steps import ChainLink, Then, make_chain
 from cloudburst.core.consistency import NORMAL, Consistency
 from cloudburst.core.ids import check_key, new_id, run_ids
 from cloudburst.core.messages import Call, Message
-from cloudburst.core.options import OptionsSaid, check_count, check_wait, make_options
+from cloudburst.core.options import NOTHING_SAID, OptionsSaid, check_count, check_wait, make_options
 from cloudburst.core.requests import ClusterStatus, GetStatus
 from cloudburst.errors import ClusterError, RunTimeoutError, UsageError
 from cloudburst.kvs.base import KeyValueStore
@@ -175,13 +175,14 @@ class CloudburstConnection(Catalog, Objects):
         for link in links:
             self._check_steps(link.dag, link.arg_map)
         calls: list[Call] = []
+        between = CallOptions(run=how.run._replace(result_ttl=NOTHING_SAID.result_ttl))
         for link in links:
             arguments = arguments_of(link.arg_map)
             if calls:
                 result = CloudburstReference(calls[-1].run_id)
                 arguments += [(source, "", result) for source in self._sources(link.dag)]
             is_last = len(calls) + 1 == len(links)
-            said, key = (how, output_key) if is_last else (CallOptions(run=how.run), None)
+            said, key = (how, output_key) if is_last else (between, None)
             calls.append(self._make(link.dag, arguments, said, is_dag=True, output_key=key))
         future, *others = map(self._calls.start, calls)
         for following in others:

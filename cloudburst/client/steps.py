@@ -27,7 +27,7 @@ class ChainLink(NamedTuple):
     arg_map: Mapping[str, Any]
 
 
-def first_of(step: str | tuple[str, str], invalid: Iterable[Any] = ()) -> FirstOf:
+def first_of(step: str | tuple[str, str], invalid: Sequence[Any] = ()) -> FirstOf:
     """A step that is fired by the first of the results that lead to it, and gets only that.
 
     What the others have not finished when the run ends is interrupted. If one of them raises, its
@@ -41,7 +41,8 @@ def first_of(step: str | tuple[str, str], invalid: Iterable[Any] = ()) -> FirstO
         UsageError: ``invalid`` is no list.
         SerializationError: one of its items cannot be pickled.
     """
-    if isinstance(invalid, str | bytes) or not isinstance(invalid, Iterable):
+    # A set has another order in every process, and so would make another DAG of it.
+    if not isinstance(invalid, list | tuple):
         raise UsageError(f"invalid is a list of results that do not count, not {invalid!r:.80}")
     packed = pack(list(invalid), f"the invalid results of step {step!r:.80}")
     return FirstOf(step, bytes(join(packed.frames)))

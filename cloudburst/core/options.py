@@ -23,6 +23,9 @@ MOST_RETRIES = 10**9
 
 LARGEST_BATCH = 10_000
 
+LONGEST_WAIT = 60_000
+"""Milliseconds that a batch may wait for more calls."""
+
 _UNSET = -1
 
 
@@ -144,8 +147,12 @@ def batch(max_size: int = 64, max_wait_ms: float = 0.0) -> Batch:
     """
     if type(max_size) is not int or not 1 < max_size <= LARGEST_BATCH:
         raise UsageError(f"max_size is a number of calls, 2 to {LARGEST_BATCH}, not {max_size!r}")
-    wait = check_seconds("max_wait_ms", max_wait_ms)
-    return Batch(max_size, max(0.0, wait) / 1000)
+    known = isinstance(max_wait_ms, int | float) and not isinstance(max_wait_ms, bool)
+    if not (known and 0 <= max_wait_ms <= LONGEST_WAIT):
+        raise UsageError(
+            f"max_wait_ms is a number of milliseconds, 0 to {LONGEST_WAIT:,}, not {max_wait_ms!r}"
+        )
+    return Batch(max_size, max_wait_ms / 1000)
 
 
 def check_batching(value: bool | Batch) -> Batch:

@@ -75,7 +75,8 @@ class Route:
 class Work(NamedTuple):
     """A segment whose inputs are all in.
 
-    Of one that is fired by the first that counts, one is in, and ``others`` may still come.
+    Of one that is fired by the first that counts, one is in, and ``others`` may still come. One
+    that was ``put_off`` is not put together with others again.
     """
 
     run_id: str
@@ -85,11 +86,12 @@ class Work(NamedTuple):
     arguments: Sequence[Argument]
     inputs: Sequence[Input]
     others: int = 0
+    put_off: bool = False
 
     @property
     def batch(self) -> Batch | None:
         """How it is put together with others; None if it runs by itself."""
-        return self.route.batches.get(self.segment)
+        return None if self.put_off else self.route.batches.get(self.segment)
 
 
 class PlanLoaded(NamedTuple):
@@ -110,7 +112,8 @@ class Done(NamedTuple):
 
     ``abandoned``: its calls were cancelled, because the run goes on, or has ended, without it; so
     its value means nothing, whatever the code has made of that. ``void``: it was not run, because
-    what came for it does not count.
+    what came for it does not count. ``put_off``: nor was it, because something that it refers to is
+    not there yet, for which others must not wait.
     """
 
     work: Work
@@ -120,6 +123,7 @@ class Done(NamedTuple):
     reason: str = ""
     abandoned: bool = False
     void: bool = False
+    put_off: bool = False
 
 
 class Undelivered(NamedTuple):

@@ -51,6 +51,10 @@ class DoesNotCount(Exception):
     """What came for a step does not fire it, and more may come."""
 
 
+class NotThereYet(Exception):
+    """What a step refers to is not there, and others are not to wait for it."""
+
+
 class Inputs:
     """Makes values of what came for a segment.
 
@@ -98,14 +102,15 @@ class Inputs:
         return known
 
     def with_own_arguments(
-        self, work: Work, step: int, upstream: list[Any], waited: float = 0.0
+        self, work: Work, step: int, upstream: list[Any], *, waits: bool = True
     ) -> tuple[list[Any], dict[str, Any]]:
         """A step's positional arguments, those from other steps last, and its keywords.
 
-        Of the time in which references may appear, ``waited`` seconds are over.
+        ``waits`` is whether there is time for references to appear.
 
         Raises:
             KeyNotFound: nothing appeared in time under what a reference names.
+            NotThereYet: nothing is there now, and it does not wait.
             StepFailed: a reference is to a run that failed.
         """
         positional: list[Any] = []
@@ -113,25 +118,25 @@ class Inputs:
         for argument in work.arguments:
             if argument.step != step:
                 continue
-            value = self._argument(argument, work.route.context.patience - waited)
+            value = self._argument(argument, work.route.context.patience if waits else None)
             if argument.keyword:
                 keywords[argument.keyword] = value
             else:
                 positional.append(value)
         return positional + upstream, keywords
 
-    def _argument(self, argument: Argument, patience: float) -> Any:
+    def _argument(self, argument: Argument, patience: float | None) -> Any:
         value = unpack(argument.frames)
         if not has_references(argument.frames):
             return value
-        found = self._fetch(references_in(value), max(0.0, patience))
+        found = self._fetch(references_in(value), patience)
         return resolve(value, found.__getitem__)
 
     def _fetch(
-        self, references: list[CloudburstReference], timeout: float
+        self, references: list[CloudburstReference], timeout: float | None
     ) -> dict[CloudburstReference, Any]:
-        """Read what references stand for, waiting for keys that are not there yet."""
-        deadline = time.monotonic() + timeout
+        """Read what references stand for; keys may not be there yet, unless that is None."""
+        deadline = time.monotonic() + (timeout or 0.0)
         pause = 0.001
         found: dict[CloudburstReference, Any] = {}
         while True:
@@ -142,6 +147,8 @@ class Inputs:
                     found[reference] = _referenced(reference, blob)
             if len(found) == len(references):
                 return found
+            if timeout is None:
+                raise NotThereYet
             if time.monotonic() >= deadline:
                 names = ", ".join(repr(r.key) for r in references if r not in found)
                 raise KeyNotFound(f"nothing was stored under {names} within {timeout:g} seconds")

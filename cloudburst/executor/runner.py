@@ -23,7 +23,7 @@ from cloudburst.executor.calling import Called, arity_problem
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.events import Done, Input, Local, Work
 from cloudburst.executor.functions import Functions, NotLoaded
-from cloudburst.executor.inputs import DoesNotCount, Inputs, StepFailed
+from cloudburst.executor.inputs import DoesNotCount, Inputs, NotThereYet, StepFailed
 from cloudburst.executor.library import UserLibrary
 from cloudburst.executor.nested import NestedCalls
 from cloudburst.executor.post import PostOffice
@@ -48,6 +48,7 @@ class _Outcome(NamedTuple):
     reason: str = ""
     abandoned: bool = False
     void: bool = False
+    put_off: bool = False
 
 
 _UNWANTED = _Outcome((), failed=True)
@@ -117,6 +118,7 @@ class Runner:
                 outcome.reason,
                 outcome.abandoned,
                 outcome.void,
+                outcome.put_off,
             )
             for work, outcome in zip(works, outcomes, strict=True)
         ]
@@ -131,6 +133,8 @@ class Runner:
             return _Outcome(make(work))
         except DoesNotCount:
             return _Outcome((), void=True)
+        except NotThereYet:
+            return _Outcome((), put_off=True)
         except (InvocationCancelledError, InvocationTimedOutError):
             raise  # nothing else of it is to run, either
         except BaseException as error:  # noqa: BLE001  unpickling runs a value's own methods
@@ -161,9 +165,9 @@ class Runner:
         """Run the one step of a segment for several runs, in as few calls as their shapes allow."""
         outcomes: dict[int, _Outcome] = {}
         calls: list[Call] = []
-        begin = time.monotonic()
+        waits = len(works) == 1
         for work in works:
-            outcome = self._outcome(lambda work: Local(self._gathered(work, begin)), work)
+            outcome = self._outcome(lambda work: Local(self._gathered(work, waits=waits)), work)
             if isinstance(outcome.value, Local):
                 calls.append(outcome.value.value)
             else:
@@ -176,11 +180,11 @@ class Runner:
                 outcomes[id(call.work)] = outcome if unwanted else self._judged(outcome)
         return [outcomes[id(work)] for work in works]
 
-    def _gathered(self, work: Work, begin: float) -> Call:
+    def _gathered(self, work: Work, *, waits: bool) -> Call:
+        """Its arguments; what they refer to must be there, unless it is the only one."""
         (number,) = work.route.plan.segments[work.segment].steps
         values = self._inputs.upstream(work)
-        waited = time.monotonic() - begin  # for what others of the batch refer to
-        return Call(work, *self._inputs.with_own_arguments(work, number, values, waited))
+        return Call(work, *self._inputs.with_own_arguments(work, number, values, waits=waits))
 
     def _outcomes_of(self, calls: Sequence[Call]) -> list[_Outcome]:
         work = calls[0].work

@@ -280,7 +280,7 @@ class ExecutorServer:
             # Of a batch nobody can say whose fault it is if the process dies.
             self.says_running(work.run_id if len(works) == 1 else "")
             dones = self.runner.run(works)
-            if not dones[0].void:
+            if not (dones[0].void or dones[0].put_off):
                 self.seconds[work.route.plan.id, work.segment] = dones[0].seconds
             for done in dones:
                 self._feed(done)

@@ -207,8 +207,9 @@ class ExecutorState:
             return self._give_back(work.run_id, work.epoch, "calls of its batch were cancelled")
         if done.abandoned:
             return [self._correct(Finished(work.run_id, work.epoch, RunState.RUNNING, ()))]
-        if done.void:
-            self.ready.add(share.take_next(work.segment))
+        if done.put_off or done.void:
+            again = [work._replace(put_off=True)] if done.put_off else share.take_next(work.segment)
+            self.ready.add(again)
             return []
         share.left -= 1
         share.times.append((work.segment, done.seconds))

@@ -217,7 +217,7 @@ class _Level:
 
     def chose(self, executor: Executor, seconds: float) -> None:
         """Count one more segment on that executor."""
-        self._waiting[executor] = self._load(executor) + seconds
+        self._waiting[executor] = self.load(executor) + seconds
         if self._heap:
             heapq.heappush(self._heap, self._rank(executor))
 
@@ -231,10 +231,10 @@ class _Level:
             self._heap = [self._rank(executor) for executor in self._scene.executors.values()]
             heapq.heapify(self._heap)
         # An entry with another load is outdated: a newer one of the same executor follows.
-        while self._heap[0][0] != self._load(self._heap[0][3]):
+        while self._heap[0][0] != self.load(self._heap[0][3]):
             heapq.heappop(self._heap)
         least, *_, best = self._heap[0]
-        equals = [executor for executor in near if self._load(executor) == least]
+        equals = [executor for executor in near if self.load(executor) == least]
         return min(equals, key=lambda e: (-near[e], self._rank(e))) if equals else best
 
     def source(
@@ -262,13 +262,14 @@ class _Level:
         """The executor with most of the inputs; of equals the one where least waits."""
         return min(near, key=lambda e: (-near[e], self._rank(e)))
 
-    def _load(self, executor: Executor) -> float:
+    def load(self, executor: Executor) -> float:
+        """Seconds of work that an executor has, with what was chosen."""
         waiting = self._waiting.get(executor)
         return executor.load_at(self._scene.now) if waiting is None else waiting
 
     def _rank(self, executor: Executor) -> tuple[float, float, int, Executor]:
         preferred = self._scene.preference.rank(executor, self._plan.id)
-        return self._load(executor), preferred, executor.order, executor
+        return self.load(executor), preferred, executor.order, executor
 
 
 class _GraphPlacer:
@@ -300,8 +301,8 @@ class _GraphPlacer:
                 return Placement((), _queue_of(needs))
             if segment.group:
                 self.groups.setdefault(segment.group, executor)
-            if self._races(number) and self.expected[number] >= LONG:
-                self.racers[executor] = self.expected[number]
+            if self._races(number):
+                self.racers[executor] = self.racers.get(executor, 0.0) + self.expected[number]
             self.chosen.append(executor)
             level.chose(executor, self.expected[number])
         return Placement(tuple(self.chosen))
@@ -335,7 +336,7 @@ class _GraphPlacer:
             return beside
         able = self.scene.able(needs).values()
         if self.racers:
-            return self._apart(level, able)
+            return self._apart(number, level, able)
         if needs:
             return level.least_of(able) if able else None
         near = _counted([self.chosen[parent] for parent in segment.parents])
@@ -357,14 +358,16 @@ class _GraphPlacer:
             return len(set(self.chosen)) < len(scene.executors) or scene.more_may_come()
         return scene.more_may_come()
 
-    def _apart(self, level: _Level, able: Collection[Executor]) -> Executor | None:
+    def _apart(self, number: int, level: _Level, able: Collection[Executor]) -> Executor | None:
         """Where to go on with the first of several results: not behind one that comes later."""
-        others = [executor for executor in able if executor not in self.racers]
-        if others:
-            return level.least_of(others)
-        if self._more_may_come() or not able:
+        expected, racers = self.expected[number], self.racers
+        free = [e for e in able if e not in racers and level.may_begin(e, number, expected)]
+        if free:
+            return level.least_of(free)
+        # Nobody grows for what is short, however long it may turn out to be this time.
+        if not able or (max(racers.values()) >= LONG and self._more_may_come()):
             return None
-        return min(able, key=self.racers.__getitem__)
+        return min(able, key=lambda e: (racers.get(e, level.load(e)), e.order))
 
 
 def _counted(parents: list[Executor]) -> Mapping[Executor, int]:

@@ -27,6 +27,9 @@ GIVE_WAY = 0.01
 SPREAD_PATIENCE = 0.5
 """Seconds that branches wait for executors of their own."""
 
+RACE_PATIENCE = 0.05
+"""Seconds that branches of which only the first counts wait for those that others race on."""
+
 ASK_BLOCKED = 0.1
 """Seconds after which a blocked executor is asked again for what waits behind."""
 
@@ -302,7 +305,7 @@ class Placing:
             now=now,
             more_may_come=self.scaling.may_grow if patient else never,
             preference=self._preference,
-            patient=patient,
+            patient=now < run.called + RACE_PATIENCE,
             batches=not (run.deaths or run.call.warm),
         )
 

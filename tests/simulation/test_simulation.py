@@ -36,11 +36,12 @@ options = st.builds(
     grace_period=st.sampled_from([0.0, 0.1, 0.5]),
     result_ttl=st.just(-1.0),
 )
+warm = st.sampled_from([0, 0, 0, 1, 3])
 arguments = st.lists(st.tuples(picks, st.integers(-1, 98)), max_size=3).map(tuple)
 actions: st.SearchStrategy[Action] = st.one_of(
-    st.builds(Invoke, picks, picks, arguments, st.booleans(), options, st.just(5.0)),
+    st.builds(Invoke, picks, picks, arguments, st.booleans(), options, st.just(5.0), warm),
     # Twice as often as each kind of trouble.
-    st.builds(Invoke, picks, picks, arguments, st.booleans(), options, st.just(5.0)),
+    st.builds(Invoke, picks, picks, arguments, st.booleans(), options, st.just(5.0), warm),
     st.builds(Fault, st.sampled_from(Trouble), picks, st.floats(0.001, 10.0)),
     st.builds(Stop, picks, picks),
     st.builds(Join, picks, picks),

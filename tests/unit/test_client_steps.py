@@ -24,13 +24,9 @@ def test_the_first_of_several_results_is_a_mark_on_a_step() -> None:
     assert first_of(("step", "f")).step == ("step", "f")
 
 
-@pytest.mark.parametrize("invalid", [[], [None], [0, "", {"a": 1}], (None,), {5}])
+@pytest.mark.parametrize("invalid", [[], [None], [0, "", {"a": 1}], (None,)])
 def test_results_that_do_not_count_travel_as_a_list(invalid: Any) -> None:
     assert invalid_of(first_of("f", invalid)) == list(invalid)
-
-
-def test_results_that_do_not_count_may_come_from_anywhere() -> None:
-    assert invalid_of(first_of("f", (number for number in range(3)))) == [0, 1, 2]
 
 
 def test_a_step_that_takes_the_first_does_so_whatever_counts() -> None:
@@ -38,8 +34,9 @@ def test_a_step_that_takes_the_first_does_so_whatever_counts() -> None:
     assert first_of("f").invalid != b""
 
 
-@pytest.mark.parametrize("invalid", [None, 5, "no", b"no", True])
+@pytest.mark.parametrize("invalid", [None, 5, "no", b"no", True, {1, 2}, {1: 2}, iter([1])])
 def test_results_that_do_not_count_are_a_list(invalid: Any) -> None:
+    """A set would make another DAG of it in every process."""
     with pytest.raises(UsageError, match="invalid is a list of results that do not count, not"):
         first_of("f", invalid)
 

@@ -174,9 +174,26 @@ def test_of_those_that_do_not_race_it_takes_the_least_busy() -> None:
     assert places(room.place(race("f", "f"), patient=True)) == [0, 1, 3]
 
 
-def test_short_branches_are_joined_where_they_are() -> None:
+def test_short_branches_are_joined_elsewhere_as_they_may_turn_out_long() -> None:
     *branches, end = places(Room(3).place(race("f", "f"), LONG / 2, patient=True))
 
+    assert end not in branches
+
+
+def test_the_end_of_a_race_is_not_put_behind_something_else() -> None:
+    room = Room(3)
+    room.busy(2)
+
+    assert room.place(race("f", "f"), LONG, patient=True) == ((), ANY)
+    *branches, end = places(room.place(race("f", "f"), LONG))
+    assert end in branches, "what the other executor is at takes longer"
+
+
+def test_short_races_wait_for_nobody() -> None:
+    room = Room(3)
+    room.busy(2)
+
+    *branches, end = places(room.place(race("f", "f"), 1e-4, patient=True))
     assert end in branches
 
 
