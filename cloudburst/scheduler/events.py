@@ -23,10 +23,11 @@ class Written(NamedTuple):
     outcome: list[Any] | CloudburstError
 
 
-class PeerGone(NamedTuple):
+class Undelivered(NamedTuple):
     """A message could not be sent because its receiver is not connected any more."""
 
-    peer: str
+    to: str
+    message: Message
 
 
 class Restored(NamedTuple):
@@ -62,5 +63,5 @@ class Write(NamedTuple):
     token: int = 0
 
 
-Event: TypeAlias = Received | Written | PeerGone | Restored | Tick
+Event: TypeAlias = Received | Written | Undelivered | Restored | Tick
 Command: TypeAlias = Send | Write

@@ -17,6 +17,7 @@ from cloudburst.core.messages import (
     Rejected,
     RunState,
     Standing,
+    Start,
     Stop,
     Yield,
 )
@@ -169,15 +170,25 @@ class Lifecycle:
 
     def handed_back(self, executor: Executor, message: HandBack) -> None:
         """An executor cannot do its share: the run starts again, after a pause."""
-        executor.release(message.run_id, message.epoch, self.turn.now)
         run = self._current(message.run_id, message.epoch)
+        if run is not None:
+            run.raised += message.raised
+            run.returned += not message.raised
+        self._gives_back(executor, message.run_id, message.epoch, message.reason)
+        self.placing.serve(executor)
+
+    def undelivered(self, executor: Executor, start: Start) -> None:
+        """A run did not get where it was sent to: it has not begun there."""
+        self._gives_back(executor, start.run_id, start.epoch, "its executor was out of reach")
+
+    def _gives_back(self, executor: Executor, run_id: str, epoch: int, reason: str) -> None:
+        """An executor is done with a run, which is not done."""
+        executor.release(run_id, epoch, self.turn.now)
+        run = self._current(run_id, epoch)
         if run is not None and run.state is RunState.CANCELLING:
             self._stopped_there(run)
         elif run is not None:
-            run.raised += message.raised
-            run.returned += not message.raised
-            self.start_again(run, message.reason)
-        self.placing.serve(executor)
+            self.start_again(run, reason)
 
     def gave_way(self, executor: Executor, message: Yield) -> None:
         """A run has not begun where it was sent to: it is placed anew."""

@@ -46,6 +46,7 @@ class Executor:
         utilisation: the share of its time that it had work in, lately.
         resources: what its host has that not every host has.
         batch: the plan of all that it has, if that is run in batches.
+        unreachable: whether a message to it could not be delivered.
         busy: seconds that it had work since it was measured, up to ``busy_since``.
         busy_since: if it has work, since when that is not counted in ``busy``.
         measured: when its utilisation was last brought up to date.
@@ -69,6 +70,7 @@ class Executor:
     measured: float = 0.0
     resources: tuple[str, ...] = ()
     batch: str = ""
+    unreachable: bool = False
 
     def has_batch_room(self, plan_id: str, size: int, now: float) -> bool:
         """Whether it puts runs of this plan together: one batch may wait behind another.
@@ -190,7 +192,7 @@ class Membership:
     Attributes:
         hosts: those that are heard of, by name.
         executors: those that may be given work, by name.
-        leaving: those that finish what they have, of draining hosts, and those that retire.
+        leaving: those that get no more: of draining hosts, retiring, or out of reach.
         draining: hosts that are about to end.
         fenced: names whose runs were given to others: their hosts must replace them.
         gone: names of the dead.
@@ -249,11 +251,18 @@ class Membership:
         """Give an executor that has nothing to do no more work."""
         self.leaving[executor.name] = self.executors.pop(executor.name)
 
+    def lose_touch(self, executor: Executor) -> None:
+        """An executor cannot be reached: it is given up unless its host says first what it is."""
+        executor.unreachable = True
+        if self.executors.pop(executor.name, None):
+            self.leaving[executor.name] = executor
+
     def retiring(self, host: str) -> list[str]:
         """The executors of a host that are not needed any more, and have not ended."""
         if host in self.draining:
             return []
-        return [name for name, executor in self.leaving.items() if executor.host == host]
+        mine = [executor for executor in self.leaving.values() if executor.host == host]
+        return [executor.name for executor in mine if not executor.unreachable]
 
     def drained(self) -> list[str]:
         """The draining hosts whose executors have nothing left to do.
@@ -266,24 +275,27 @@ class Membership:
             self.remove(name, dead=True)
         return sorted(drained)
 
-    def heartbeat(self, beat: Heartbeat, now: float) -> tuple[list[str], list[str]]:
+    def heartbeat(self, beat: Heartbeat, now: float) -> tuple[list[str], list[str], list[str]]:
         """A host says it is alive.
 
         Returns:
-            Its executors that are not known here, and those known here that it no longer has.
+            Its executors that are not known here, those known here that it no longer has, and
+            those that it has, but that have been out of reach for as long.
         """
         host = self.hosts.setdefault(beat.host, Host(now))
         host.seen, host.size, host.resources = now, beat.size, beat.resources
         named = set(beat.executors)
         mine = [executor for executor in self.all() if executor.host == beat.host]
         for executor in mine:
-            executor.missed = 0 if executor.name in named else executor.missed + 1
-        for executor in mine:
+            is_well = executor.name in named and not executor.unreachable
+            executor.missed = 0 if is_well else executor.missed + 1
+            executor.measure(now)
             executor.measure(now)
         # The first that does not name it may have been sent before the executor was forked.
-        missing = [executor.name for executor in mine if executor.missed > 1]
+        lost = {executor.name for executor in mine if executor.missed > 1}
         known = {executor.name for executor in mine}
-        return sorted(named - known - self.gone.keys() - self.fenced.keys()), missing
+        unknown = named - known - self.gone.keys() - self.fenced.keys()
+        return sorted(unknown), sorted(lost - named), sorted(lost & named)
 
     def to_replace(self, names: Iterable[str]) -> tuple[str, ...]:
         """Which of these have had their runs given to others."""

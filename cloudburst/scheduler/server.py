@@ -26,11 +26,11 @@ from cloudburst.life import Life
 from cloudburst.scheduler.endings import stopping_in
 from cloudburst.scheduler.events import (
     Event,
-    PeerGone,
     Received,
     Restored,
     Send,
     Tick,
+    Undelivered,
     Write,
     Written,
 )
@@ -160,7 +160,7 @@ class SchedulerServer:
             match command:
                 case Send(to=to, message=message):
                     if not self.inbox.send(to, encode(message)):
-                        self.feed(PeerGone(to))
+                        self.feed(Undelivered(to, message))
                 case Write(operations=operations, token=token):
                     self.writer.submit(operations, token)
 

@@ -27,6 +27,7 @@ from cloudburst.core.messages import (
     RunState,
     RunStatus,
     Standing,
+    Start,
     Watch,
     Welcome,
     Yield,
@@ -37,10 +38,10 @@ from cloudburst.scheduler.endings import orphan_end
 from cloudburst.scheduler.events import (
     Command,
     Event,
-    PeerGone,
     Received,
     Restored,
     Tick,
+    Undelivered,
     Written,
 )
 from cloudburst.scheduler.lifecycle import Lifecycle
@@ -97,9 +98,8 @@ class SchedulerState:
                 self._received(sender, message, now)
             case Written(token=token, outcome=outcome):
                 self._written(token, outcome)
-            case PeerGone(peer=peer):
-                # Nobody knows why; if its process is dead, its host will say of what.
-                self._executors_gone([peer], "its connection ended", dead=False, blamed=NOBODY)
+            case Undelivered(to=to, message=message):
+                self._undelivered(to, message)
             case Restored():
                 self._restored(event)
             case Tick():
@@ -245,11 +245,12 @@ class SchedulerState:
     def _heartbeat(self, sender: str, message: Heartbeat, now: float) -> None:
         if message.protocol != PROTOCOL:
             return
-        unknown, missing = self.members.heartbeat(message, now)
+        unknown, missing, cut_off = self.members.heartbeat(message, now)
         for name in unknown:
             self.turn.send(name, ExecutorUnknown(name))
             self.turn.send(sender, Knock(name))
         self._executors_gone(missing, "its host no longer has it", dead=False)
+        self._executors_gone(cut_off, "its connection ended", dead=False, blamed=NOBODY)
         self.life.placing.retire(message.host)
         self.life.placing.settle_more()
         # In any case an answer: the host counts on hearing from somebody.
@@ -269,6 +270,18 @@ class SchedulerState:
         if gone:
             self.life.lost(gone, reason, blamed)
             self._tell_drained()
+
+    def _undelivered(self, name: str, message: object) -> None:
+        """If an executor is dead, its host is about to say of what; meanwhile it gets no more."""
+        executor = self.members.find(name)
+        if executor is None:
+            return
+        self.members.lose_touch(executor)
+        self.life.leave([executor])
+        if isinstance(message, Start):
+            self.life.undelivered(executor, message)
+        if not executor.shares:
+            self._executors_gone([name], "its connection ended", dead=False)
 
     def _drain(self, host: str) -> None:
         leaving = self.members.drain(host, self.turn.now)

@@ -11,7 +11,7 @@ from cloudburst.core.messages import PROTOCOL, Rejected, Relay, Result, Welcome
 from cloudburst.errors import KVSUnavailable
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Increment, KeyValueStore, Operation
-from cloudburst.scheduler.events import Event, PeerGone, Received, Send, Tick, Write, Written
+from cloudburst.scheduler.events import Event, Received, Send, Tick, Undelivered, Write, Written
 from cloudburst.scheduler.server import SchedulerServer
 from cloudburst.scheduler.state import SchedulerState
 
@@ -80,7 +80,7 @@ class SchedulerProcess(Process):
                     if isinstance(message, Rejected):
                         self.ground.witness.facts(message.run_id).rejected = True
                     if not self.ground.network.send(self, to, message):
-                        self.feed(PeerGone(to))
+                        self.feed(Undelivered(to, message))
                 case Write(operations=operations, token=token):
                     self.writer.submit(operations, token)
 

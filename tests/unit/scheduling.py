@@ -13,6 +13,7 @@ from cloudburst.core.messages import (
     Blocked,
     Call,
     Cancel,
+    DropDag,
     ExecutorReady,
     Finished,
     Frames,
@@ -33,7 +34,16 @@ from cloudburst.errors import CloudburstError, KVSUnavailable
 from cloudburst.kvs.base import Commit, CommitRun, Operation
 from cloudburst.kvs.memory import MemoryStore
 from cloudburst.scheduler.acceptance import RECORD_AFTER
-from cloudburst.scheduler.events import Command, Event, Received, Send, Tick, Write, Written
+from cloudburst.scheduler.events import (
+    Command,
+    Event,
+    Received,
+    Send,
+    Tick,
+    Undelivered,
+    Write,
+    Written,
+)
 from cloudburst.scheduler.homes import Home
 from cloudburst.scheduler.placement import ServiceTimes
 from cloudburst.scheduler.queues import Queues
@@ -44,6 +54,7 @@ from cloudburst.serialization import failure_in, unpack
 WELCOME = Welcome(PROTOCOL, "1.2.3", "3.11", "redis://store")
 SHORT = 20e-6
 LONG = 5.0
+SMALL_TALK = DropDag("gone")
 AWAY = KVSUnavailable("the store is away")
 
 M = TypeVar("M")
@@ -119,6 +130,18 @@ class Cluster:
         host: str = "host",
     ) -> list[Command]:
         return self.tell(host, ExecutorDied(host, name, reason, running))
+
+    def miss(self, name: str, message: Message = SMALL_TALK) -> list[Command]:
+        """A message to that peer could not be delivered."""
+        return self.feed(Undelivered(name, message))
+
+    def cut_off(self, name: str, host: str = "host") -> list[Command]:
+        """An executor is out of reach for so long that it is given up, although it lives."""
+        names = [e.name for e in self.state.members.all() if e.host == host]
+        commands = self.miss(name)
+        for _ in range(2):
+            commands += self.heartbeat(*names, host=host)
+        return commands
 
     def heartbeat(
         self, *names: str, host: str = "host", resources: tuple[str, ...] = ()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from scheduling import SHORT, Cluster, endings, operations, sent, started
+from scheduling import SHORT, Cluster, context, endings, ends, operations, sent, started
 
-from cloudburst.core.hosts import Knock
+from cloudburst.core.hosts import Knock, Retire
 from cloudburst.core.messages import Rejected, Result, RunState, RunStatus, Start, Stop, Watch
 from cloudburst.errors import ExecutorDiedError
 from cloudburst.kvs.base import CommitRun, RecordRun
-from cloudburst.scheduler.events import PeerGone, Send
+from cloudburst.scheduler.events import Send
 
 DIAMOND = [("top", "left"), ("top", "right"), ("left", "bottom"), ("right", "bottom")]
 
@@ -264,16 +264,84 @@ def test_runs_that_waited_for_the_home_of_an_instance_go_elsewhere(cluster: Clus
     assert started(cluster.finish("r0")) == [("r1", "b")]
 
 
-def test_a_message_that_cannot_be_delivered_is_a_death(cluster: Cluster) -> None:
+def test_a_run_that_cannot_be_delivered_goes_elsewhere_and_has_lost_nothing(
+    cluster: Cluster,
+) -> None:
+    (start,) = [message for _, message in sent(cluster.call("r1", max_retries=0), Start)]
+
+    assert started(cluster.miss("a", start)) == [("r1", "b")]
+
+    assert cluster.runs["r1"].deaths == 0
+    assert list(cluster.state.members.executors) == ["b"]
+    cluster.die("a")
+    assert (cluster.runs["r1"].deaths, cluster.places("r1")) == (0, ["b"])
+
+
+def test_who_is_out_of_reach_keeps_what_it_runs_until_its_host_says_of_what_it_died(
+    cluster: Cluster,
+) -> None:
+    """Its socket is closed a moment before its host hears of its end: nobody is to blame yet."""
+    cluster.learn("f", SHORT)
+    cluster.call("guilty", max_retries=0)
+    ((_, behind),) = sent(cluster.call("behind", max_retries=0), Start)
+    assert cluster.places("guilty") == cluster.places("behind") == ["a"]
+
+    assert started(cluster.miss("a", behind)) == [("behind", "b")]
+    assert cluster.places("guilty") == ["a"]
+
+    assert ends(cluster.die("a", running="guilty")) == [("guilty", ExecutorDiedError)]
+    assert cluster.runs["behind"].deaths == 0
+
+
+def test_a_batch_that_killed_its_executor_is_not_made_again_before_that_is_known() -> None:
+    cluster = Cluster()
+    cluster.join("a")
+    cluster.register("f", batch=(3, 0.1))
+    names = ["r1", "r2"]
+    for name in names:
+        cluster.call(name)
+    ((_, last),) = sent(cluster.call("r3"), Start)
+    cluster.join("b")
+    assert cluster.places("r3") == ["a"]
+
+    assert started(cluster.miss("a", last)) == [("r3", "b")]
+    again = cluster.finish("r3") + cluster.die("a", running="")
+
+    assert {cluster.runs[name].deaths for name in names} == {1}
+    assert [context(start).alone for _, start in sent(again, Start)] == [True]
+
+
+def test_who_is_out_of_reach_and_lives_is_given_up(cluster: Cluster) -> None:
     cluster.call("r1")
 
-    assert started(cluster.feed(PeerGone("a"))) == [("r1", "b")]
+    assert started(cluster.cut_off("a")) == [("r1", "b")]
+    assert cluster.runs["r1"].deaths == 0
+
+
+def test_who_is_out_of_reach_is_not_told_to_retire(cluster: Cluster) -> None:
+    cluster.call("r1")
+    cluster.miss("a")
+
+    assert sent(cluster.heartbeat("a", "b"), Retire) == []
+
+
+def test_what_one_out_of_reach_has_said_before_counts(cluster: Cluster) -> None:
+    cluster.call("r1")
+    cluster.miss("a")
+
+    cluster.finish("r1")
+
+    assert cluster.runs == {}
+    cluster.heartbeat("a", "b")
+    cluster.heartbeat("a", "b")
+    assert cluster.state.members.find("a") is None
+    assert not cluster.state.members.fenced
 
 
 def test_a_client_that_is_gone_changes_nothing(cluster: Cluster) -> None:
     cluster.call("r1")
 
-    assert cluster.feed(PeerGone("client")) == []
+    assert cluster.miss("client") == []
     assert cluster.places("r1") == ["a"]
 
 

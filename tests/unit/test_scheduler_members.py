@@ -8,7 +8,7 @@ from scheduling import Cluster, sent, started
 from cloudburst.core.hosts import NOBODY, Fence, Heartbeat, Knock
 from cloudburst.core.messages import PROTOCOL, ExecutorReady, ExecutorUnknown, RunState
 from cloudburst.core.requests import ClusterStatus, ExecutorStatus, GetStatus
-from cloudburst.scheduler.events import Command, PeerGone, Send
+from cloudburst.scheduler.events import Command, Send
 
 NOBODY_TO_REPLACE = Send("host", Fence(()))
 
@@ -134,7 +134,7 @@ def test_executors_that_were_only_silent_come_back_if_they_had_no_run(cluster: C
 
 
 def test_an_executor_whose_connection_broke_comes_back(cluster: Cluster) -> None:
-    cluster.feed(PeerGone("a"))
+    cluster.cut_off("a")
     assert members(cluster) == ["b"]
 
     assert unknown(cluster.heartbeat("a", "b")) == ["a"]
@@ -147,7 +147,7 @@ def test_an_executor_that_came_back_is_not_ended_by_what_it_did_before(cluster: 
     cluster.call("r1", "d")
     assert cluster.places("r1") == ["a", "b", "a"]
     cluster.let_go("b", "r1")
-    cluster.feed(PeerGone("b"))
+    cluster.cut_off("b")
     cluster.join("b")
     assert cluster.places("r1") == ["b", "b", "b"]
 
@@ -163,7 +163,7 @@ def test_an_executor_that_came_back_is_not_ended_by_what_it_did_before(cluster: 
 def test_an_executor_whose_runs_went_to_others_must_be_replaced(cluster: Cluster) -> None:
     """It may still be at them, unheard, and must not get any more."""
     cluster.call("r1")
-    cluster.feed(PeerGone("a"))
+    cluster.cut_off("a")
     assert cluster.places("r1") == ["b"]
 
     commands = cluster.heartbeat("a", "b")
@@ -186,7 +186,7 @@ def test_a_host_that_was_silent_replaces_the_executors_that_had_runs(cluster: Cl
 
 def test_it_is_said_until_the_host_has_done_it(cluster: Cluster) -> None:
     cluster.call("r1")
-    cluster.feed(PeerGone("a"))
+    cluster.cut_off("a")
     for _ in range(3):
         assert sent(cluster.heartbeat("a", "b"), Fence) == [("host", Fence(("a",)))]
 
@@ -198,7 +198,7 @@ def test_it_is_said_until_the_host_has_done_it(cluster: Cluster) -> None:
 
 def test_who_is_to_be_replaced_has_no_say(cluster: Cluster) -> None:
     cluster.call("r1")
-    cluster.feed(PeerGone("a"))
+    cluster.cut_off("a")
     assert cluster.epoch("r1") == 2
 
     for epoch in (1, 2):
@@ -210,7 +210,7 @@ def test_who_is_to_be_replaced_has_no_say(cluster: Cluster) -> None:
 
 def test_the_death_of_who_was_to_be_replaced_costs_no_run_anything(cluster: Cluster) -> None:
     cluster.call("r1")
-    cluster.feed(PeerGone("a"))
+    cluster.cut_off("a")
     deaths = cluster.runs["r1"].deaths
 
     assert cluster.die("a", running=NOBODY) == []

@@ -9,7 +9,7 @@ from cloudburst.core.hosts import Knock
 from cloudburst.core.messages import Rejected, Result, RunState, RunStatus, Start, Stop, Watch
 from cloudburst.errors import ExecutorDiedError
 from cloudburst.kvs.base import RecordRun
-from cloudburst.scheduler.events import Command, PeerGone, Send
+from cloudburst.scheduler.events import Command, Send
 from cloudburst.scheduler.run import FIRST_PAUSE, LONGEST_PAUSE
 
 
@@ -288,7 +288,7 @@ def test_a_death_that_a_broken_connection_told_of_counts_once(cluster: Cluster) 
     cluster.join("c")
     cluster.call("r1")
     cluster.call("r2")
-    cluster.feed(PeerGone("a"))
+    cluster.cut_off("a")
     assert cluster.runs["r1"].deaths == 0
 
     for _ in range(2):
