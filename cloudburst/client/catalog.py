@@ -212,7 +212,6 @@ class Catalog(ABC):
             SchedulerUnavailable: the scheduler does not answer.
         """
         said = make_options(**options)
-        check_limit("replicas", replicas, "instances")
         try:
             check_name(name, "DAG")
             dag = make_dag(name, functions, connections, colocated, gpu_functions, replicas)

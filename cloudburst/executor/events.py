@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, NamedTuple, TypeAlias
 
 from cloudburst.core.messages import (
@@ -107,23 +108,34 @@ class PlanMissing(NamedTuple):
     failure: Frames
 
 
-class Done(NamedTuple):
-    """A segment ran. ``failed``: the value is a failure, and ``reason`` says it in a line.
+class Ending(Enum):
+    """What became of a segment that was to run.
 
-    ``abandoned``: its calls were cancelled, because the run goes on, or has ended, without it; so
-    its value means nothing, whatever the code has made of that. ``void``: it was not run, because
-    what came for it does not count. ``put_off``: nor was it, because something that it refers to is
-    not there yet, for which others must not wait.
+    Attributes:
+        SUCCEEDED: it has a value.
+        FAILED: its value is a failure.
+        ABANDONED: its calls were cancelled, because the run goes on, or has ended, without it. So
+            its value means nothing, whatever the code has made of that.
+        VOID: it was not run, because what came for it does not count.
+        PUT_OFF: it was not run, because something that it refers to is not there yet, for which
+            others must not wait.
     """
+
+    SUCCEEDED = auto()
+    FAILED = auto()
+    ABANDONED = auto()
+    VOID = auto()
+    PUT_OFF = auto()
+
+
+class Done(NamedTuple):
+    """A segment ran, or was not to be run after all; ``reason`` says in a line why it failed."""
 
     work: Work
     value: Input
-    failed: bool
+    ending: Ending
     seconds: float
     reason: str = ""
-    abandoned: bool = False
-    void: bool = False
-    put_off: bool = False
 
 
 class Undelivered(NamedTuple):

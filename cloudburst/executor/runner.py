@@ -21,7 +21,7 @@ from cloudburst.errors import (
 from cloudburst.executor.batching import Call, alike, apart, together
 from cloudburst.executor.calling import Called, arity_problem
 from cloudburst.executor.doorbell import Doorbell
-from cloudburst.executor.events import Done, Input, Local, Work
+from cloudburst.executor.events import Done, Ending, Input, Local, Work
 from cloudburst.executor.functions import Functions, NotLoaded
 from cloudburst.executor.inputs import DoesNotCount, Inputs, NotThereYet, StepFailed
 from cloudburst.executor.library import UserLibrary
@@ -40,18 +40,15 @@ _IMMUTABLE = (int, float, complex, str, bytes, bool, type(None))
 _HERE = Path(__file__).parent
 
 
-class _Outcome(NamedTuple):
+class _Made(NamedTuple):
     """What a segment came to, as in `Done`."""
 
     value: Input
-    failed: bool = False
+    ending: Ending = Ending.SUCCEEDED
     reason: str = ""
-    abandoned: bool = False
-    void: bool = False
-    put_off: bool = False
 
 
-_UNWANTED = _Outcome((), failed=True)
+_UNWANTED = _Made((), Ending.FAILED)
 
 
 class Runner:
@@ -99,46 +96,24 @@ class Runner:
             try:
                 self._doorbell.open()
                 if _takes_lists(works[0]):
-                    outcomes = self._batch(works)
+                    made = self._batch(works)
                 else:
-                    outcomes = [self._judged(self._outcome(self._segment, works[0]))]
+                    made = [self._judged(_made(lambda: self._segment(works[0])))]
             finally:
                 self._doorbell.shut()
         except BaseException as error:  # noqa: BLE001  it was interrupted, or is out of memory
-            outcomes = [_failure(error)] * len(works)
+            made = [_failure(error)] * len(works)
         self._doorbell.shut()  # the interruption may have come instead of it
         self._functions.instances.settle()
         seconds = (time.perf_counter() - begin) / len(works)
         return [
-            Done(
-                work,
-                outcome.value,
-                outcome.failed,
-                seconds,
-                outcome.reason,
-                outcome.abandoned,
-                outcome.void,
-                outcome.put_off,
-            )
-            for work, outcome in zip(works, outcomes, strict=True)
+            Done(work, value, outcome, seconds, reason)
+            for work, (value, outcome, reason) in zip(works, made, strict=True)
         ]
 
-    def _judged(self, outcome: _Outcome) -> _Outcome:
+    def _judged(self, made: _Made) -> _Made:
         """What it is worth, now that its code has ended."""
-        return outcome._replace(abandoned=True) if self._nested.abandoned else outcome
-
-    def _outcome(self, make: Callable[[Work], Input], work: Work) -> _Outcome:
-        """What becomes of a work when its value is made so."""
-        try:
-            return _Outcome(make(work))
-        except DoesNotCount:
-            return _Outcome((), void=True)
-        except NotThereYet:
-            return _Outcome((), put_off=True)
-        except (InvocationCancelledError, InvocationTimedOutError):
-            raise  # nothing else of it is to run, either
-        except BaseException as error:  # noqa: BLE001  unpickling runs a value's own methods
-            return _failure(error)
+        return made._replace(ending=Ending.ABANDONED) if self._nested.abandoned else made
 
     def _segment(self, work: Work) -> Input:
         plan = work.route.plan
@@ -161,24 +136,23 @@ class Runner:
                 values = [self._severed(work, step, values[0])]
         return self._leaving(work, step, values[0])
 
-    def _batch(self, works: Sequence[Work]) -> list[_Outcome]:
+    def _batch(self, works: Sequence[Work]) -> list[_Made]:
         """Run the one step of a segment for several runs, in as few calls as their shapes allow."""
-        outcomes: dict[int, _Outcome] = {}
+        made: dict[int, _Made] = {}
         calls: list[Call] = []
         waits = len(works) == 1
         for work in works:
-            outcome = self._outcome(lambda work: Local(self._gathered(work, waits=waits)), work)
-            if isinstance(outcome.value, Local):
-                calls.append(outcome.value.value)
-            else:
-                outcomes[id(work)] = outcome
+            try:
+                calls.append(self._gathered(work, waits=waits))
+            except BaseException as error:  # noqa: BLE001  see `_caught`
+                made[id(work)] = _caught(error)
         for group in alike(calls):
             # If it was interrupted, nobody wants any of it.
             unwanted = self._doorbell.has_interrupted
-            found = [_UNWANTED] * len(group) if unwanted else self._outcomes_of(group)
-            for call, outcome in zip(group, found, strict=True):
-                outcomes[id(call.work)] = outcome if unwanted else self._judged(outcome)
-        return [outcomes[id(work)] for work in works]
+            found = [_UNWANTED] * len(group) if unwanted else self._made_by(group)
+            for call, one in zip(group, found, strict=True):
+                made[id(call.work)] = one if unwanted else self._judged(one)
+        return [made[id(work)] for work in works]
 
     def _gathered(self, work: Work, *, waits: bool) -> Call:
         """Its arguments; what they refer to must be there, unless it is the only one."""
@@ -186,7 +160,7 @@ class Runner:
         values = self._inputs.upstream(work)
         return Call(work, *self._inputs.with_own_arguments(work, number, values, waits=waits))
 
-    def _outcomes_of(self, calls: Sequence[Call]) -> list[_Outcome]:
+    def _made_by(self, calls: Sequence[Call]) -> list[_Made]:
         work = calls[0].work
         plan, library = work.route.plan, self._library(work)
         step = plan.head(work.segment)
@@ -204,10 +178,7 @@ class Runner:
         else:
             seen = Counter(map(id, found))
             return [
-                self._outcome(
-                    partial(self._item, step=step, value=value, alone=seen[id(value)] == 1),
-                    call.work,
-                )
+                _made(partial(self._item, call.work, step, value, alone=seen[id(value)] == 1))
                 for call, value in zip(calls, found, strict=True)
             ]
         return [_failure(self._failed(call.work.run_id, step, raised)) for call in calls]
@@ -300,15 +271,39 @@ def _takes_lists(work: Work) -> bool:
     return work.route.plan.head(work.segment).batch_size > 0 and not work.route.context.warms
 
 
-def _failure(error: BaseException) -> _Outcome:
+def _made(make: Callable[[], Input]) -> _Made:
+    """What becomes of a segment whose value is made so."""
+    try:
+        return _Made(make())
+    except BaseException as error:  # noqa: BLE001  unpickling runs a value's own methods
+        return _caught(error)
+
+
+def _caught(error: BaseException) -> _Made:
+    """What an error makes of a segment.
+
+    Raises:
+        InvocationCancelledError, InvocationTimedOutError: it is one: nothing more is to run.
+    """
+    match error:
+        case DoesNotCount():
+            return _Made((), Ending.VOID)
+        case NotThereYet():
+            return _Made((), Ending.PUT_OFF)
+        case InvocationCancelledError() | InvocationTimedOutError():
+            raise error
+    return _failure(error)
+
+
+def _failure(error: BaseException) -> _Made:
     """What a segment comes to that raised, or could not get what it needs."""
     match error:
         case StepFailed():
-            return _Outcome(error.frames, failed=True, reason=str(error))
+            return _Made(error.frames, Ending.FAILED, str(error))
         case CloudburstError():
-            return _Outcome(pack_cluster_failure(error), failed=True, reason=str(error))
+            return _Made(pack_cluster_failure(error), Ending.FAILED, str(error))
     reason = f"unpickling a value raised {describe(error):.200}"
-    return _Outcome(pack_cluster_failure(SerializationError(reason)), failed=True, reason=reason)
+    return _Made(pack_cluster_failure(SerializationError(reason)), Ending.FAILED, reason)
 
 
 def _no_generators(step: PlanStep) -> SerializationError:

@@ -45,6 +45,7 @@ from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.events import (
     Command,
     Deliver,
+    Ending,
     Event,
     FetchPlan,
     Interrupt,
@@ -223,7 +224,7 @@ class ExecutorServer:
                 self._feed(message)
             case ExecutorUnknown():
                 self._introduce()
-            case Start() | Trigger() if self.state.knows(message):
+            case Start() | Trigger() if self.state.routes.knows(message.context):
                 self._feed(message)
             case Mail() | Mails() if self.post.is_for_running(message.recipient):
                 self.post.deliver(message)
@@ -280,7 +281,7 @@ class ExecutorServer:
             # Of a batch nobody can say whose fault it is if the process dies.
             self.says_running(work.run_id if len(works) == 1 else "")
             dones = self.runner.run(works)
-            if not (dones[0].void or dones[0].put_off):
+            if dones[0].ending not in (Ending.VOID, Ending.PUT_OFF):
                 self.seconds[work.route.plan.id, work.segment] = dones[0].seconds
             for done in dones:
                 self._feed(done)

@@ -22,32 +22,28 @@ from cloudburst.core.messages import (
     Trigger,
     Yield,
 )
-from cloudburst.core.plan import Plan
 from cloudburst.core.wire import unpack_context
 from cloudburst.errors import ProtocolError
 from cloudburst.executor.events import (
     Command,
     Deliver,
     Done,
+    Ending,
     Event,
-    FetchPlan,
     Input,
     Interrupt,
     Leave,
     PlanLoaded,
     PlanMissing,
     Report,
-    Route,
     Stale,
     Undelivered,
     Waits,
     Work,
 )
 from cloudburst.executor.ready import Ready
-from cloudburst.executor.share import Share, finished_of, make_route, packed, trigger_of
-
-ROUTES = 1000
-"""Contexts kept understood."""
+from cloudburst.executor.routes import Routes
+from cloudburst.executor.share import Share, finished_of, packed, trigger_of
 
 REMEMBERED = 10_000
 """Ended runs whose late messages are recognised and dropped."""
@@ -63,6 +59,7 @@ class ExecutorState:
 
     Attributes:
         ended: what was said of the shares that ended here, in case nobody heard it.
+        routes: what contexts mean, and the messages whose plans are not there yet.
         ready: what may run now.
         running: what was taken out and is not `Done`, nor stopped while others of its batch were
             not.
@@ -72,15 +69,13 @@ class ExecutorState:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.plans: dict[str, Plan] = {}
-        self.routes: dict[bytes, Route] = {}
+        self.routes = Routes(address)
         self.shares: dict[str, Share] = {}
         self.ready = Ready()
         self.ended: dict[str, Finished | HandBack | Yield] = {}
         self.running: tuple[Work, ...] = ()
         self.stopped: Stop | None = None
         self.blocked: bool | None = None
-        self.early: dict[str, list[Start | Trigger]] = {}
 
     def handle(self, event: Event) -> list[Command]:
         """Take in one event and say what is to be done about it.
@@ -108,10 +103,9 @@ class ExecutorState:
             case Leave():
                 return self._leave()
             case PlanLoaded(plan=plan):
-                self.plans[plan.id] = plan
-                return self._catch_up(self.early.pop(plan.id, []))
+                return self._catch_up(self.routes.learn(plan))
             case PlanMissing(plan_id=plan_id, failure=failure):
-                return self._give_up(self.early.pop(plan_id, []), failure)
+                return self._give_up(self.routes.early.pop(plan_id, []), failure)
 
     def next_work(self, now: float = 0.0) -> tuple[Work, ...]:
         """Take out what may run next: a segment, or the same one of several runs.
@@ -132,9 +126,9 @@ class ExecutorState:
         if share is None or share.epoch != epoch:
             if epoch <= (share.epoch if share else self._ended_epoch(run_id)):
                 return self._stale(message)
-            route = self.routes.get(message.context) or self._route(message.context)
+            route = self.routes.find(message.context)
             if route is None:
-                return self._await_plan(message)
+                return [*self.routes.wait(message)]
             share = Share(run_id, epoch, route)
         if isinstance(message, Start):
             self.ready.add(share.take_start(message))
@@ -149,24 +143,6 @@ class ExecutorState:
         if isinstance(message, Trigger):
             return []
         return [Report(Finished(message.run_id, message.epoch, RunState.RUNNING, ()))]
-
-    def _route(self, packed: bytes) -> Route | None:
-        """Understand a context; None if its plan is not known yet."""
-        context = unpack_context(packed)
-        plan = self.plans.get(context.plan)
-        if plan is None:
-            return None
-        route = make_route(context, packed, plan, self.address)
-        self.routes[packed] = route
-        if len(self.routes) > ROUTES:
-            del self.routes[next(iter(self.routes))]
-        return route
-
-    def _await_plan(self, message: Start | Trigger) -> list[Command]:
-        plan_id = unpack_context(message.context).plan
-        first = plan_id not in self.early
-        self.early.setdefault(plan_id, []).append(message)
-        return [FetchPlan(plan_id)] if first else []
 
     def _catch_up(self, early: list[Start | Trigger]) -> list[Command]:
         """Take in the messages that waited for a plan."""
@@ -203,18 +179,26 @@ class ExecutorState:
             times = ((work.segment, done.seconds),)
             finished = Finished(stopped.run_id, stopped.epoch, RunState.RUNNING, times)
             return [Report(finished)]
-        if done.abandoned and work.batch is not None:
-            return self._give_back(work.run_id, work.epoch, "calls of its batch were cancelled")
-        if done.abandoned:
-            return [self._correct(Finished(work.run_id, work.epoch, RunState.RUNNING, ()))]
-        if done.put_off or done.void:
-            again = [work._replace(put_off=True)] if done.put_off else share.take_next(work.segment)
-            self.ready.add(again)
-            return []
+        match done.ending:
+            case Ending.ABANDONED if work.batch is not None:
+                return self._give_back(work.run_id, work.epoch, "calls of its batch were cancelled")
+            case Ending.ABANDONED:
+                return [self._correct(Finished(work.run_id, work.epoch, RunState.RUNNING, ()))]
+            case Ending.PUT_OFF:
+                self.ready.add([work._replace(put_off=True)])
+            case Ending.VOID:
+                self.ready.add(share.take_next(work.segment))
+            case Ending.SUCCEEDED | Ending.FAILED:
+                return self._ran(share, done)
+        return []
+
+    def _ran(self, share: Share, done: Done) -> list[Command]:
+        """A segment has a value, or a failure: the next ones get it."""
+        work = done.work
         share.left -= 1
         share.times.append((work.segment, done.seconds))
         outputs = share.route.plan.segments[work.segment].outputs
-        if done.failed and not share.may_fail(outputs):
+        if done.ending is Ending.FAILED and not share.may_fail(outputs):
             return self._failed(share, done)
         if not outputs:
             return [self._deliver(share, RunState.SUCCEEDED, done.value)]
@@ -291,10 +275,6 @@ class ExecutorState:
             for command in self._give_back(share.run_id, share.epoch, "its executor was ended")
         ]
 
-    def knows(self, message: Start | Trigger) -> bool:
-        """Whether the message can be taken in without the KVS."""
-        return message.context in self.routes or unpack_context(message.context).plan in self.plans
-
     def _wait(self, *, waits: bool) -> list[Command]:
         if not self.running:
             return []
@@ -361,7 +341,7 @@ class ExecutorState:
     def holds(self) -> tuple[tuple[str, int], ...]:
         """The (run, epoch) of which something is here that is not over."""
         held = {run_id: share.epoch for run_id, share in self.shares.items()}
-        for messages in self.early.values():
+        for messages in self.routes.early.values():
             held.update((message.run_id, message.epoch) for message in messages)
         for work in self.running:
             held.setdefault(work.run_id, work.epoch)
@@ -395,6 +375,5 @@ class ExecutorState:
             assert all(count > 0 for count in share.missing.values())
             assert share.left >= len(share.missing)
         assert self.stopped is None or len(self.running) == 1
-        assert self.early.keys().isdisjoint(self.plans)
+        self.routes.validate()
         assert len(self.ended) <= REMEMBERED
-        assert len(self.routes) <= ROUTES

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 from cloudburst.core.plan import FunctionInfo, Plan
 from cloudburst.scheduler.membership import Executor, Membership
-from cloudburst.scheduler.placement import fits
 from cloudburst.scheduler.queues import LIMIT
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run
@@ -75,7 +74,7 @@ class Limits:
             chosen = dict.fromkeys([placed_on[number] for number in sorted(mine)])
             if self._is_too_much(function, list(chosen)):
                 needed = {plan.head(number).needs for number in mine}
-                able = [e for e in chosen if all(fits(e, needs) for needs in needed)]
+                able = [e for e in chosen if all(map(e.has, needed))]
                 if able:
                     placed_on = tuple(able[0] if n in mine else e for n, e in enumerate(placed_on))
         return placed_on

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cloudburst.core.hosts import Heartbeat, PoolSize
 
@@ -71,6 +72,10 @@ class Executor:
     resources: tuple[str, ...] = ()
     batch: str = ""
     unreachable: bool = False
+
+    def has(self, resource: str) -> bool:
+        """Whether its host has a resource; everybody has "", which is none."""
+        return not resource or resource in self.resources
 
     def has_batch_room(self, plan_id: str, size: int, now: float) -> bool:
         """Whether it puts runs of this plan together: one batch may wait behind another.
@@ -180,6 +185,24 @@ class Host:
     asked: int = 0
     asked_at: float = 0.0
 
+    def has(self, resource: str) -> bool:
+        """As `Executor.has`."""
+        return not resource or resource in self.resources
+
+
+class Heard(NamedTuple):
+    """What a heartbeat says of executors, by name.
+
+    Attributes:
+        unknown: the host has them, and they are not known here.
+        missing: they are known here, and the host has them no more.
+        cut_off: it has them, but they have been out of reach for some time.
+    """
+
+    unknown: list[str]
+    missing: list[str]
+    cut_off: list[str]
+
 
 @dataclass(slots=True)
 class Membership:
@@ -275,13 +298,8 @@ class Membership:
             self.remove(name, dead=True)
         return sorted(drained)
 
-    def heartbeat(self, beat: Heartbeat, now: float) -> tuple[list[str], list[str], list[str]]:
-        """A host says it is alive.
-
-        Returns:
-            Its executors that are not known here, those known here that it no longer has, and
-            those that it has, but that have been out of reach for as long.
-        """
+    def heartbeat(self, beat: Heartbeat, now: float) -> Heard:
+        """A host says it is alive, and who is there."""
         host = self.hosts.setdefault(beat.host, Host(now))
         host.seen, host.size, host.resources = now, beat.size, beat.resources
         named = set(beat.executors)
@@ -295,7 +313,7 @@ class Membership:
         lost = {executor.name for executor in mine if executor.missed > 1}
         known = {executor.name for executor in mine}
         unknown = named - known - self.gone.keys() - self.fenced.keys()
-        return sorted(unknown), sorted(lost - named), sorted(lost & named)
+        return Heard(sorted(unknown), sorted(lost - named), sorted(lost & named))
 
     def to_replace(self, names: Iterable[str]) -> tuple[str, ...]:
         """Which of these have had their runs given to others."""

@@ -18,7 +18,7 @@ from cloudburst.core.plan import Plan
 from cloudburst.scheduler.homes import Homes
 from cloudburst.scheduler.membership import Executor
 from cloudburst.scheduler.policy import BUSY, Policy, Preference
-from cloudburst.scheduler.queues import ANY, HOME, NEEDS
+from cloudburst.scheduler.queues import HOME, queue_for
 
 UNKNOWN = 1.0
 """Seconds assumed of a segment that never ran: long enough not to be sent ahead."""
@@ -36,11 +36,6 @@ LONG = 0.01
 """Seconds above which work is worth another executor, and branches have one each."""
 
 _SMOOTHING = 0.2
-
-
-def fits(executor: Executor, needs: str) -> bool:
-    """Whether an executor has what is needed."""
-    return not needs or needs in executor.resources
 
 
 class Placement(NamedTuple):
@@ -128,7 +123,7 @@ class Scene(NamedTuple):
         """The executors that have a resource."""
         if not needs:
             return self.executors
-        return {name: e for name, e in self.executors.items() if fits(e, needs)}
+        return {name: e for name, e in self.executors.items() if e.has(needs)}
 
     def homes_of(self, plan: Plan, segment: int) -> list[Executor]:
         """The executors that keep instances for a segment, and have what it needs by now."""
@@ -173,12 +168,7 @@ def place(plan: Plan, scene: Scene, expected: Sequence[float]) -> Placement:
             return Placement((best,)) if best else Placement((), HOME + plan.dag)
     needs = plan.head(0).needs if plan.needs else ""
     best = _with_room(plan, 0, scene, scene.able(needs).values(), expected[0])
-    return Placement((best,)) if best else Placement((), _queue_of(needs))
-
-
-def _queue_of(needs: str) -> str:
-    """Where to wait for an executor that has what is needed."""
-    return NEEDS + needs if needs else ANY
+    return Placement((best,)) if best else Placement((), queue_for(needs))
 
 
 def _with_room(
@@ -238,10 +228,10 @@ class _Level:
         return min(equals, key=lambda e: (-near[e], self._rank(e))) if equals else best
 
     def source(
-        self, segment: int, expected: float, among: Collection[Executor] = ()
+        self, segment: int, expected: float, among: Collection[Executor] | None = None
     ) -> Executor | None:
-        """The best one to begin on now: it has room, or begins the same run already."""
-        if among:
+        """The best one, of all or of some, to begin on now: it has room, or begins the same run."""
+        if among is not None:
             fit = [executor for executor in among if self.may_begin(executor, segment, expected)]
             return self.least_of(fit) if fit else None
         best = self.least({})
@@ -293,15 +283,16 @@ class _GraphPlacer:
             executor = choose(number, homes, needs)
             if executor is None:
                 settled = homes and not scene.may_settle(plan, number, homes)
-                return Placement((), HOME + plan.dag if settled else _queue_of(needs))
+                return Placement((), HOME + plan.dag if settled else queue_for(needs))
             level = self.levels[depths[number]]
             free = not homes and not (segment.group and segment.group in self.groups)
-            alone = self.expected[number] >= LONG or self._races(number)
+            races = self._races(number)
+            alone = self.expected[number] >= LONG or races
             if free and alone and level.is_taken(executor) and self._more_may_come():
-                return Placement((), _queue_of(needs))
+                return Placement((), queue_for(needs))
             if segment.group:
                 self.groups.setdefault(segment.group, executor)
-            if self._races(number):
+            if races:
                 self.racers[executor] = self.racers.get(executor, 0.0) + self.expected[number]
             self.chosen.append(executor)
             level.chose(executor, self.expected[number])
@@ -314,14 +305,13 @@ class _GraphPlacer:
             if best is not None or not self.scene.may_settle(self.plan, number, homes):
                 return best
         beside = self.groups.get(self.plan.segments[number].group)
-        if beside is not None and level.may_begin(beside, number, expected) and fits(beside, needs):
+        if beside is not None and level.may_begin(beside, number, expected) and beside.has(needs):
             return beside
         if number == 0:
             able = self.scene.able(needs).values()
             return _with_room(self.plan, number, self.scene, able, expected)
         if needs:
-            able = self.scene.able(needs).values()
-            return level.source(number, expected, able) if able else None
+            return level.source(number, expected, self.scene.able(needs).values())
         return level.source(number, expected)
 
     def _later(self, number: int, homes: list[Executor], needs: str) -> Executor | None:
@@ -332,7 +322,7 @@ class _GraphPlacer:
             if has_room or not self.scene.may_settle(self.plan, number, homes):
                 return level.least_of(homes)
         beside = self.groups.get(segment.group)
-        if beside is not None and fits(beside, needs):
+        if beside is not None and beside.has(needs):
             return beside
         able = self.scene.able(needs).values()
         if self.racers:

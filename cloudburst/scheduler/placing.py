@@ -13,9 +13,19 @@ from cloudburst.scheduler.checks import Checks
 from cloudburst.scheduler.homes import Homes, homes_in
 from cloudburst.scheduler.limits import Limits, queue_of
 from cloudburst.scheduler.membership import Executor, Membership
-from cloudburst.scheduler.placement import UNKNOWN, Scene, ServiceTimes, fits, never, place
+from cloudburst.scheduler.placement import UNKNOWN, Scene, ServiceTimes, never, place
 from cloudburst.scheduler.policy import Preference
-from cloudburst.scheduler.queues import ANY, HOME, LIMIT, NEEDS, SOME, Queues, needed_in, some_of
+from cloudburst.scheduler.queues import (
+    ANY,
+    HOME,
+    LIMIT,
+    NEEDS,
+    SOME,
+    Queues,
+    needed_in,
+    queue_for,
+    some_of,
+)
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run
 from cloudburst.scheduler.scaling import Scaling
@@ -107,6 +117,9 @@ class Placing:
 
     def enqueue(self, run: Run) -> None:
         """Place a run, unless others wait for the same room."""
+        if not self.queues.waits_for_room:
+            self._place(run)
+            return
         for function in self.limits.of(run.plan):
             if self.queues.waiting(queue_of(function.name)):
                 self.queues.add(run, queue_of(function.name))
@@ -127,7 +140,7 @@ class Placing:
         if self.homes.of(plan, 0) and not run.call.warm:
             return HOME + plan.dag
         needs = plan.head(0).needs if plan.needs else ""
-        return self._own_queue(run, NEEDS + needs if needs else ANY)
+        return self._own_queue(run, queue_for(needs))
 
     def _own_queue(self, run: Run, queue: str) -> str:
         """Where a run waits for what others wait for in that queue."""
@@ -185,7 +198,7 @@ class Placing:
         idle = [e for e in self._members.executors.values() if not e.shares]
         queues = [ANY, *self.queues.waits_in(NEEDS), *self.queues.waits_in(SOME)]
         for resource in dict.fromkeys(map(needed_in, queues)):
-            able = [executor for executor in idle if fits(executor, resource)]
+            able = [executor for executor in idle if executor.has(resource)]
             if able:
                 self.serve(able[0])
 
@@ -306,7 +319,7 @@ class Placing:
             more_may_come=self.scaling.may_grow if patient else never,
             preference=self._preference,
             patient=now < run.called + RACE_PATIENCE,
-            batches=not (run.deaths or run.call.warm),
+            batches=run.may_batch,
         )
 
     def _candidates(self, run: Run, limited: list[FunctionInfo]) -> Mapping[str, Executor]:
@@ -337,7 +350,7 @@ class Placing:
         # Of a class that has enough instances no more are made: they would take their places.
         warm = {name for names in few for name in names}
         cold = {name: e for name, e in executors.items() if name not in warm}
-        lacking = [n for n in plan.needs or ("",) if not any(fits(e, n) for e in cold.values())]
+        lacking = [n for n in plan.needs or ("",) if not any(e.has(n) for e in cold.values())]
         may_come = all(map(self.scaling.may_grow, lacking)) or not self.scaling.knows_all()
         return cold if may_come else executors
 
@@ -348,8 +361,7 @@ class Placing:
         run.started = now
         run.become(RunState.RUNNING)
         self.checks.begin(now)
-        may_batch = plan.batch_size and not (run.deaths or run.call.warm)
-        batch = plan.id if may_batch else ""
+        batch = plan.id if plan.batch_size and run.may_batch else ""
         for executor, segments in run.shares().items():
             work = sum([expected[segment] for segment in segments])
             if executor.shares and self.deadline is None:

@@ -31,6 +31,11 @@ _STALE = 64
 """Entries of a queue that may be stale, beside as many as there are runs that wait."""
 
 
+def queue_for(needs: str) -> str:
+    """The queue of runs that begin on any executor with that resource; "" is none."""
+    return NEEDS + needs if needs else ANY
+
+
 def some_of(needs: str, kind: str) -> str:
     """The queue of runs of one kind that only some executors may take, if they have a resource."""
     return f"{SOME}{needs}/{kind}"

@@ -98,6 +98,11 @@ class Run:
         self.state = state
 
     @property
+    def may_batch(self) -> bool:
+        """Whether it may run together with others: one that has cost executors may cost more."""
+        return not (self.deaths or self.call.warm)
+
+    @property
     def rank(self) -> tuple[int, int]:
         """Its place among those that wait: others wait for those that were called from deepest.
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Container
 
 from cloudburst.core.hosts import Resize, Retire
 from cloudburst.scheduler.membership import NOTHING_KNOWN, Executor, Host, Membership
-from cloudburst.scheduler.placement import LONG, ServiceTimes, fits, width
+from cloudburst.scheduler.placement import LONG, ServiceTimes, width
 from cloudburst.scheduler.queues import ANY, NEEDS, SOME, Queues, needed_in
 from cloudburst.scheduler.turn import Turn
 
@@ -128,7 +128,7 @@ class Scaling:
         return [
             (name, *self._room(name, host))
             for name, host in self._members.hosts.items()
-            if name not in self._members.draining and (not resource or resource in host.resources)
+            if name not in self._members.draining and host.has(resource)
         ]
 
     def _room(self, name: str, host: Host) -> tuple[int, int]:
@@ -146,7 +146,7 @@ class Scaling:
         resource, now = needed_in(queue), self._turn.now
         executors: Collection[Executor] = self._members.executors.values()
         if resource:
-            executors = [executor for executor in executors if fits(executor, resource)]
+            executors = [executor for executor in executors if executor.has(resource)]
         wanted, cold, short = 0, 0, False
         for run in self._queues.first(queue, most):
             expected = self._times.of(run.plan)
@@ -162,7 +162,7 @@ class Scaling:
         # Short ones need no executors of their own, but some that are not held up.
         fluent = sum(e.load < LONG and not e.is_late(now) for e in executors)
         hosts = self._members.hosts.values()
-        least = sum(h.size.least for h in hosts if not resource or resource in h.resources)
+        least = sum(h.size.least for h in hosts if h.has(resource))
         return max(wanted, least - fluent)
 
     def _ask(self, name: str, more: int) -> None:

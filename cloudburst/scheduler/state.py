@@ -46,7 +46,6 @@ from cloudburst.scheduler.events import (
 )
 from cloudburst.scheduler.lifecycle import Lifecycle
 from cloudburst.scheduler.membership import Membership
-from cloudburst.scheduler.placement import fits
 from cloudburst.scheduler.policy import Policy, Preference
 from cloudburst.scheduler.queues import ANY, NEEDS, needed_in
 from cloudburst.scheduler.registrar import Registrar
@@ -245,12 +244,12 @@ class SchedulerState:
     def _heartbeat(self, sender: str, message: Heartbeat, now: float) -> None:
         if message.protocol != PROTOCOL:
             return
-        unknown, missing, cut_off = self.members.heartbeat(message, now)
-        for name in unknown:
+        heard = self.members.heartbeat(message, now)
+        for name in heard.unknown:
             self.turn.send(name, ExecutorUnknown(name))
             self.turn.send(sender, Knock(name))
-        self._executors_gone(missing, "its host no longer has it", dead=False)
-        self._executors_gone(cut_off, "its connection ended", dead=False, blamed=NOBODY)
+        self._executors_gone(heard.missing, "its host no longer has it", dead=False)
+        self._executors_gone(heard.cut_off, "its connection ended", dead=False, blamed=NOBODY)
         self.life.placing.retire(message.host)
         self.life.placing.settle_more()
         # In any case an answer: the host counts on hearing from somebody.
@@ -334,7 +333,7 @@ class SchedulerState:
         for queue in (ANY, *queues.waits_in(NEEDS)):
             # What needs several executors at once may wait for them.
             waiting = queues.first(queue, len(queues))
-            could = any(fits(executor, needed_in(queue)) for executor in idle)
+            could = any(executor.has(needed_in(queue)) for executor in idle)
             assert not (could and waiting and all(map(_needs_one, waiting)))
         assert not self.turn.commands
 

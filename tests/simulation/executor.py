@@ -176,7 +176,7 @@ class ExecutorProcess(Process):
             case Stop() | Probe() | Bounce() | ExecutorUnknown():
                 return True
             case Start() | Trigger():
-                return self.state.knows(message)
+                return self.state.routes.knows(message.context)
             case _:
                 return False
 

@@ -9,7 +9,7 @@ from cloudburst.core.messages import Frames
 from cloudburst.errors import CloudburstError, KeyNotFound, NoValidResult, RunError
 from cloudburst.executor.doorbell import LONGEST_PAUSE as LONGEST_KNOCK
 from cloudburst.executor.doorbell import Doorbell
-from cloudburst.executor.events import Done, Input, Local, Work
+from cloudburst.executor.events import Done, Ending, Input, Local, Work
 from cloudburst.executor.waiting import BLOCKED_AFTER
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Get
@@ -119,16 +119,17 @@ class Runner:
             seconds = (self._ground.clock.now - begin) / len(works)
             for (work, _), value in zip(fired, values, strict=True):
                 failed = isinstance(value, _Failed)
+                ending = Ending.FAILED if failed else Ending.SUCCEEDED
                 frames: Input = value.frames if isinstance(value, _Failed) else value
-                ended[id(work)] = Done(work, frames, failed, seconds, str(value) if failed else "")
+                ended[id(work)] = Done(work, frames, ending, seconds, str(value) if failed else "")
         return [ended[id(work)] for work in works]
 
     def _not_fired(self, work: Work) -> Done:
         if work.others:
-            return Done(work, (), failed=False, seconds=0.0, void=True)
+            return Done(work, (), Ending.VOID, 0.0)
         self._ground.witness.facts(work.run_id).raised += 1
         error = NoValidResult("none counts")
-        return Done(work, pack_cluster_failure(error), failed=True, seconds=0.0, reason=str(error))
+        return Done(work, pack_cluster_failure(error), Ending.FAILED, 0.0, str(error))
 
     def _values(self, fired: _Fired) -> Program[list[Input | _Failed]]:
         """What becomes of segments that are run together."""

@@ -62,7 +62,7 @@ def _of_hosts(world: World) -> Iterator[str]:
             yield f"{host.name} has {host.pool.slots}"
         for executor in host.living():
             state = executor.state
-            holds = [*state.shares, *state.early, *executor.finished, *executor.reports]
+            holds = [*state.shares, *state.routes.early, *executor.finished, *executor.reports]
             if (
                 holds
                 or state.running

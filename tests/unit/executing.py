@@ -13,6 +13,7 @@ from cloudburst.executor.events import (
     Command,
     Deliver,
     Done,
+    Ending,
     Event,
     Input,
     Local,
@@ -199,12 +200,12 @@ class Executor:
 
     def finish_void(self, work: Work) -> list[Command]:
         """What had come for the segment that was taken out did not count."""
-        return self.take(Done(work, (), failed=False, seconds=SECONDS, void=True))
+        return self.take(Done(work, (), Ending.VOID, SECONDS))
 
     def holds_nothing(self) -> bool:
         """Whether no run has left anything but the memory of its end."""
         state = self.state
-        return self.idle() and not (state.shares or state.ready.works or state.early)
+        return self.idle() and not (state.shares or state.ready.works or state.routes.early)
 
 
 def over(epoch: int = 1, *segments: int, state: str = "RUNNING") -> Finished:
@@ -221,7 +222,8 @@ def done(work: Work, value: str, *, failed: bool = False) -> Done:
     """The segment ran, and its value is as the state has asked for it."""
     local = work.segment in work.route.keep_local and not failed
     outcome: Input = Local(value) if local else packed(value)
-    return Done(work, outcome, failed, SECONDS, value if failed else "")
+    end = Ending.FAILED if failed else Ending.SUCCEEDED
+    return Done(work, outcome, end, SECONDS, value if failed else "")
 
 
 def packed(value: str) -> Frames:

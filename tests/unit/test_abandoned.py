@@ -9,7 +9,7 @@ from running import Stage
 
 from cloudburst.core.messages import Finished, Result, RunState
 from cloudburst.errors import CallerEnded, CloudburstError, InvocationCancelledError
-from cloudburst.executor.events import Done, Report
+from cloudburst.executor.events import Done, Ending, Report
 from cloudburst.serialization import pack_cluster_failure
 
 
@@ -54,7 +54,7 @@ def test_whatever_the_code_makes_of_it_means_nothing(stage: Stage, code: Any) ->
     answered_by(stage, CallerEnded("it starts again"))
     stage.register(f=code)
 
-    assert ran(stage, "f").abandoned
+    assert ran(stage, "f").ending is Ending.ABANDONED
 
 
 def test_a_call_that_somebody_cancelled_is_the_codes_own_affair(stage: Stage) -> None:
@@ -63,16 +63,15 @@ def test_a_call_that_somebody_cancelled_is_the_codes_own_affair(stage: Stage) ->
 
     done = ran(stage, "f")
 
-    assert not done.abandoned
-    assert not done.failed
+    assert done.ending is Ending.SUCCEEDED
 
 
 def test_the_next_step_is_not_abandoned_with_it(stage: Stage) -> None:
     answered_by(stage, CallerEnded("it starts again"))
     stage.register(f=ask, g=lambda _: 1)
 
-    assert ran(stage, "f").abandoned
-    assert not ran(stage, "g").abandoned
+    assert ran(stage, "f").ending is Ending.ABANDONED
+    assert ran(stage, "g").ending is not Ending.ABANDONED
 
 
 def test_the_share_is_over_and_the_run_is_not(stage: Stage) -> None:

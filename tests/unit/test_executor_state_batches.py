@@ -7,7 +7,7 @@ from batches import THREE, Batching, delivered, ended, one, runs, stop
 from executing import Executor, done, inputs, job, only, packed, reports, standing, told, triggers
 
 from cloudburst.core.messages import Blocked, Bounce, HandBack, Probe, Standing, Yield
-from cloudburst.executor.events import Deliver, Done, Leave, Waits
+from cloudburst.executor.events import Deliver, Done, Ending, Leave, Waits
 
 BOUNCE = Bounce("A")
 
@@ -214,9 +214,7 @@ def test_the_next_code_does_not_wait_yet(executor: Batching) -> None:
 def test_the_rest_of_a_batch_whose_calls_were_cancelled_is_for_others(executor: Batching) -> None:
     """They were made for the first of its runs, which has ended; the others have not."""
     executor.take(stop("r"))
-    commands = executor.take(
-        *(Done(work, (), failed=True, seconds=0.5, abandoned=True) for work in executor.works)
-    )
+    commands = executor.take(*(Done(work, (), Ending.ABANDONED, 0.5) for work in executor.works))
 
     reason = "calls of its batch were cancelled"
     assert told(commands) == [

@@ -18,7 +18,7 @@ from executing import (
 )
 
 from cloudburst.core.messages import Finished, RunState, Stop
-from cloudburst.executor import state
+from cloudburst.executor import routes, state
 from cloudburst.executor.events import Deliver, Local, Report
 
 JOIN = "ac bc"
@@ -188,7 +188,7 @@ def test_a_run_that_ends_again_is_remembered_from_then_on(monkeypatch: pytest.Mo
 
 
 def test_contexts_are_kept_understood_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "ROUTES", 2)
+    monkeypatch.setattr(routes, "ROUTES", 2)
     calls = [job("ac bc", places) for places in ("AAA", "ABA", "ABB")]
     executor = Executor("A", calls[0])
     for number, call in enumerate(calls):

@@ -14,6 +14,7 @@ from cloudburst.scheduler.membership import (
     LONG_BLOCKED,
     MAX_GONE,
     Executor,
+    Heard,
     Host,
     Membership,
 )
@@ -23,9 +24,7 @@ def executor(name: str = "a", order: int = 1) -> Executor:
     return Executor(name, "host", f"@{name}", order)
 
 
-def beat(
-    members: Membership, host: str, names: list[str], now: float
-) -> tuple[list[str], list[str]]:
+def beat(members: Membership, host: str, names: list[str], now: float) -> Heard:
     return members.heartbeat(Heartbeat(PROTOCOL, host, tuple(names), 2, 4, 8, 30.0), now)
 
 
@@ -215,33 +214,53 @@ def test_a_silent_host_is_forgotten_with_all_its_executors(members: Membership) 
 
 
 def test_a_heartbeat_tells_who_is_unknown_here_in_order(members: Membership) -> None:
-    assert beat(members, "h", ["z", "b", "x", "a"], 1.0) == (["x", "z"], [])
+    assert beat(members, "h", ["z", "b", "x", "a"], 1.0) == (["x", "z"], [], [])
 
 
 def test_an_executor_is_missing_when_two_heartbeats_in_a_row_do_not_name_it(
     members: Membership,
 ) -> None:
-    assert beat(members, "h", ["a"], 1.0) == ([], [])
-    assert beat(members, "h", ["a"], 2.0) == ([], ["b"])
+    assert beat(members, "h", ["a"], 1.0) == ([], [], [])
+    assert beat(members, "h", ["a"], 2.0) == ([], ["b"], [])
+
+
+def test_who_is_out_of_reach_is_given_up_although_its_host_names_it(members: Membership) -> None:
+    a = members.find("a")
+    assert a is not None
+    members.lose_touch(a)
+    members.lose_touch(a)
+    assert (list(members.executors), list(members.leaving)) == (["b"], ["a"])
+
+    assert beat(members, "h", ["a", "b"], 1.0) == ([], [], [])
+    assert beat(members, "h", ["a", "b"], 2.0) == ([], [], ["a"])
+
+
+def test_who_is_out_of_reach_and_not_named_is_missing(members: Membership) -> None:
+    a = members.find("a")
+    assert a is not None
+    members.lose_touch(a)
+
+    assert beat(members, "h", ["b"], 1.0) == ([], [], [])
+    assert beat(members, "h", ["b"], 2.0) == ([], ["a"], [])
 
 
 def test_one_heartbeat_that_names_it_starts_the_count_again(members: Membership) -> None:
     for now, names in enumerate((["a"], ["a", "b"], ["a"]), 1):
-        assert beat(members, "h", names, float(now)) == ([], [])
+        assert beat(members, "h", names, float(now)) == ([], [], [])
 
 
 def test_a_dead_executor_is_neither_unknown_nor_accepted(members: Membership) -> None:
     removed = members.remove("a", dead=True)
 
     assert removed is not None
-    assert beat(members, "h", ["a", "b"], 1.0) == ([], [])
+    assert beat(members, "h", ["a", "b"], 1.0) == ([], [], [])
     assert members.ready("a", "h", "@a", 1.0) is None
 
 
 def test_an_executor_out_of_reach_may_come_back(members: Membership) -> None:
     members.remove("a", dead=False)
 
-    assert beat(members, "h", ["a", "b"], 1.0) == (["a"], [])
+    assert beat(members, "h", ["a", "b"], 1.0) == (["a"], [], [])
     assert members.ready("a", "h", "@a", 1.0) is not None
 
 
@@ -312,7 +331,7 @@ def test_who_retires_is_not_taken_up_again(members: Membership) -> None:
     members.retire(members.executors["a"])
 
     assert members.ready("a", "h", "@a", 1.0) is None
-    assert beat(members, "h", ["a", "b"], 1.0) == ([], [])
+    assert beat(members, "h", ["a", "b"], 1.0) == ([], [], [])
     assert [*members.executors] == ["b"]
 
 

@@ -11,7 +11,7 @@ from running import Stage, given
 
 from cloudburst.core.messages import Frames
 from cloudburst.errors import FunctionError, SerializationError
-from cloudburst.executor.events import Local
+from cloudburst.executor.events import Ending, Local
 from cloudburst.executor.library import UserLibrary
 from cloudburst.serialization import CloudburstReference, failure_in, unpack
 
@@ -166,7 +166,7 @@ def failure_of(stage: Stage, frames: Frames) -> BaseException:
     work = stage.work()
     (argument,) = work.arguments
     (done,) = stage.runner.run([work._replace(arguments=[argument._replace(frames=frames)])])
-    assert done.failed
+    assert done.ending is Ending.FAILED
     assert not isinstance(done.value, Local)
     failure = failure_in(unpack(done.value))
     assert failure is not None
@@ -184,7 +184,7 @@ def test_an_input_that_is_no_value_fails_the_run(stage: Stage) -> None:
     stage.state.handle(stage.next())
     (done,) = stage.runner.run([stage.work()._replace(inputs=[[b"garbage"], [b"garbage"]])])
 
-    assert done.failed
+    assert done.ending is Ending.FAILED
 
 
 class Wicked:

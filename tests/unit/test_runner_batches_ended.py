@@ -10,7 +10,7 @@ from running import Stage, given
 from cloudburst.core.messages import HandBack, Result, RunState, Stop
 from cloudburst.core.options import Batch
 from cloudburst.errors import CallerEnded, InvocationCancelledError
-from cloudburst.executor.events import Deliver, Done, Report
+from cloudburst.executor.events import Deliver, Done, Ending, Report
 from cloudburst.executor.library import UserLibrary
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Get
@@ -128,7 +128,7 @@ def test_all_runs_whose_code_has_made_them_start_again(stage: Stage) -> None:
     stage.state.ready.works.extend(stage.state.running)
     stage.state.running = ()
     dones = stage.batch()
-    assert [done.abandoned for done in dones] == [True, True]
+    assert [done.ending is Ending.ABANDONED for done in dones] == [True, True]
 
     stage.state.handle(Stop(first, 1, RunState.CANCELLED))
     (back,) = told(stage, dones)
@@ -142,7 +142,7 @@ def test_but_not_those_whose_code_was_called_by_itself(stage: Stage, cancelled: 
     ids = stage.begin(stage.lone("f"), given(1), given(2, 3))
     dones = stage.batch()
 
-    assert [done.abandoned for done in dones] == [cancelled == 0, cancelled == 1]
+    assert [done.ending is Ending.ABANDONED for done in dones] == [cancelled == 0, cancelled == 1]
     said = told(stage, dones)
     assert isinstance(said[1 - cancelled], Deliver)
     back = said[cancelled]

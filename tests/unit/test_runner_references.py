@@ -12,6 +12,7 @@ import pytest
 from running import Stage, given
 
 from cloudburst.errors import FunctionError, KeyNotFound, KVSUnavailable, SerializationError
+from cloudburst.executor.events import Ending
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Append, Operation, Put
 from cloudburst.kvs.memory import MemoryStore
@@ -180,7 +181,7 @@ def test_references_nested_too_deeply(stage: Stage) -> None:
     stage.start(stage.lone("same"), same=given(nested))
 
     done = deep_down(300, stage.next)
-    assert done.failed
+    assert done.ending is Ending.FAILED
     failure = failure_in(unpack(done.value))
     assert failure is not None
     assert type(failure.exception()) is SerializationError
