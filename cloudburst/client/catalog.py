@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, Unpack
+from typing import Any, TypeAlias, Unpack
 
 from cloudburst.client.function import CallOptions, CloudburstFunction
 from cloudburst.client.requests import Requests
@@ -46,13 +46,6 @@ from cloudburst.serialization import pack_function
 _Strings: TypeAlias = list[str]
 
 
-class _KnownDag(NamedTuple):
-    """What a client remembers of a DAG: its steps, and those that none leads to."""
-
-    steps: frozenset[str]
-    sources: tuple[str, ...]
-
-
 class Catalog(ABC):
     """Registers functions and DAGs, and finds them. The part of a connection that does so.
 
@@ -64,7 +57,7 @@ class Catalog(ABC):
     def __init__(self, requests: Requests, store: Callable[[], KeyValueStore]) -> None:
         self._requests = requests
         self._store_of_code = store
-        self._dags: dict[str, _KnownDag] = {}
+        self._steps: dict[str, frozenset[str]] = {}
 
     @abstractmethod
     def call_function(
@@ -243,7 +236,7 @@ class Catalog(ABC):
 
     def _send_dag(self, dag: Dag, said: RunOptions, *, only_check: bool) -> None:
         self._requests.ask(lambda n: RegisterDag(n, *dag, said, only_check), Done)
-        self._dags.pop(dag.name, None)
+        self._steps.pop(dag.name, None)
 
     def list_dags(self) -> _Strings:
         """The names of the registered DAGs, sorted.
@@ -264,7 +257,7 @@ class Catalog(ABC):
         Raises:
             SchedulerUnavailable: the scheduler does not answer.
         """
-        self._dags.pop(check_text(name, "DAG name"), None)
+        self._steps.pop(check_text(name, "DAG name"), None)
         return self._requests.ask(lambda n: DeleteDag(n, name), Done).changed
 
     def _check_steps(self, name: str, arg_map: Mapping[str, Any]) -> None:
@@ -273,17 +266,13 @@ class Catalog(ABC):
         Raises:
             UnknownDag, UnknownStep: there is no such DAG, or it has no such step.
         """
-        known = self._dags.get(check_text(name, "DAG name"))
-        if known is None or not arg_map.keys() <= known.steps:
-            known = self._look_up(name)
+        steps = self._steps.get(check_text(name, "DAG name"))
+        if steps is None or not arg_map.keys() <= steps:
+            steps = self._look_up(name)
         for step in arg_map:
-            if step not in known.steps:
-                hint = did_you_mean(str(step), known.steps)
+            if step not in steps:
+                hint = did_you_mean(str(step), steps)
                 raise UnknownStep(f"DAG {name!r} has no step {step!r:.80}{hint}")
-
-    def _sources(self, name: str) -> tuple[str, ...]:
-        """The steps of a DAG that nothing leads to."""
-        return (self._dags.get(name) or self._look_up(name)).sources
 
     def _is_dag(self, name: str) -> bool:
         """Whether a name is a DAG's; if not, it is a function's.
@@ -298,10 +287,7 @@ class Catalog(ABC):
             return False
         return True
 
-    def _look_up(self, name: str) -> _KnownDag:
+    def _look_up(self, name: str) -> frozenset[str]:
         found = self._requests.ask(lambda n: GetDag(n, name), DagFound)
-        steps = [step for step, _ in found.steps]
-        fed = {target for _, target in found.edges}
-        known = _KnownDag(frozenset(steps), tuple(step for step in steps if step not in fed))
-        self._dags[name] = known
-        return known
+        steps = self._steps[name] = frozenset(step for step, _ in found.steps)
+        return steps

@@ -7,38 +7,32 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from cloudburst.calls.arguments import (
-    NamedArguments,
-    arguments_of,
-    arguments_of_call,
-    pack_arguments,
-)
+from cloudburst.calls.arguments import arguments_of_call
+from cloudburst.calls.chain import ChainLink, Then, make_calls, make_chain, start_chain
 from cloudburst.calls.future import CloudburstFuture
+from cloudburst.calls.making import CallMaker
 from cloudburst.calls.open_calls import Calls
-from cloudburst.calls.parking import Parking
 from cloudburst.client.address import inbox_address, not_reached, scheduler_address
 from cloudburst.client.catalog import Catalog
 from cloudburst.client.function import CallOptions
 from cloudburst.client.link import Link
 from cloudburst.client.objects import Objects
 from cloudburst.client.requests import Requests
-from cloudburst.client.steps import ChainLink, Then, make_chain
 from cloudburst.core.consistency import NORMAL, Consistency
 from cloudburst.core.ids import check_key, new_id, run_ids
-from cloudburst.core.messages import Call, Message
-from cloudburst.core.options import NOTHING_SAID, OptionsSaid, check_count, check_wait, make_options
+from cloudburst.core.messages import Message
+from cloudburst.core.options import OptionsSaid, check_count, check_wait, make_options
 from cloudburst.core.requests import ClusterStatus, GetStatus
-from cloudburst.errors import ClusterError, RunTimeoutError, UsageError
+from cloudburst.errors import ClusterError, InvocationTimedOutError, RunTimeoutError, UsageError
 from cloudburst.kvs.base import KeyValueStore
-from cloudburst.kvs.objects import check_size, delete_run, result_of
+from cloudburst.kvs.objects import delete_run, result_of
 from cloudburst.launch import OwnedCluster, start_cluster
-from cloudburst.serialization import CloudburstReference, NotAValue
+from cloudburst.serialization import NotAValue
 
 MAX_TID = 10**18 - 1
 
-APPEARING = 0.9
-"""Of the time limit of a run, the part in which references have to appear: if one does not, the
-error names the key, and not only the limit."""
+MOST_WARMED = 1000
+"""Executors that code is loaded on at a time."""
 
 REPORTING = 0.5
 """Seconds in which an executor can say that a reference did not appear within the timeout."""
@@ -91,12 +85,12 @@ class CloudburstConnection(Catalog, Objects):
         else:
             self.address = scheduler_address(func_addr)
         own_id = new_id()
-        self._run_ids = run_ids(new_id())
         self._store: KeyValueStore | None = None
         inbox = inbox_address(self.address, ip, own_id)
         self._link = Link(self.address, f"c{tid}-{own_id}", inbox, self._receive)
         Catalog.__init__(self, Requests(self._link, self.timeout), self._kvs)
         Objects.__init__(self, self._kvs)
+        self._maker = CallMaker(self._link, run_ids(new_id()), self._kvs, self.timeout)
         self._calls = Calls(
             self._link,
             lambda run_id: result_of(self._kvs(), run_id),
@@ -155,64 +149,54 @@ class CloudburstConnection(Catalog, Objects):
             Exception: only with ``direct_response``, as `CloudburstFuture.result`;
                 `RunTimeoutError` if nothing came in time, and no ``timeout`` was given.
         """
-        arguments = arguments_of(arg_map)
         if not isinstance(consistency, Consistency):
             raise UsageError(f"consistency is a member of Consistency, not {consistency!r}")
         if output_key is not None:
             check_key(output_key)
             if direct_response:
                 raise UsageError("a direct response is not stored, so it has no output_key")
-        self._check_steps(name, arg_map)
-        how = CallOptions(direct_response, make_options(**options))
-        if then is None:
-            return self._call(name, arguments, how, is_dag=True, output_key=output_key)
-        return self._call_chain([ChainLink(name, arg_map), *make_chain(then)], how, output_key)
-
-    def _call_chain(
-        self, links: Sequence[ChainLink], how: CallOptions, output_key: str | None
-    ) -> Any:
-        """Call all DAGs of a chain at once: each waits for the result of the one before."""
+        links = [ChainLink(name, arg_map), *make_chain(then)]
         for link in links:
             self._check_steps(link.dag, link.arg_map)
-        calls: list[Call] = []
-        between = CallOptions(run=how.run._replace(result_ttl=NOTHING_SAID.result_ttl))
-        for link in links:
-            arguments = arguments_of(link.arg_map)
-            if calls:
-                result = CloudburstReference(calls[-1].run_id)
-                arguments += [(source, "", result) for source in self._sources(link.dag)]
-            is_last = len(calls) + 1 == len(links)
-            said, key = (how, output_key) if is_last else (between, None)
-            calls.append(self._make(link.dag, arguments, said, is_dag=True, output_key=key))
-        future, *others = map(self._calls.start, calls)
-        for following in others:
-            following.before, future = future, following
-        return self._outcome(future, links[-1].dag, how)
+        said = make_options(**options)
+        calls = make_calls(links, self._maker, said, output_key, store=not direct_response)
+        future = start_chain(calls, self._calls.start)
+        return self._outcome(future, links[-1].dag, CallOptions(direct_response, said))
 
     def prewarm(self, name: str, n: int = 1, *, timeout: float | None = None) -> int:
         """Have executors load what is going to be called, and make the instances of its classes.
 
         Args:
             name: a DAG or a function.
-            n: on how many executors. More are started if there are not enough, up to the most
-                that the cluster may run; of a DAG with class steps, as many as it has replicas.
+            n: on how many executors, 1,000 at most. More are started if there are not enough, up
+                to the most that the cluster may run; of a DAG with class steps, as many as it has
+                replicas.
             timeout: seconds; by default those that the cluster may take to answer.
 
         Returns:
-            How many executors have it now.
+            How many executors have it now, or a part of it.
 
         Raises:
-            UsageError: ``n`` is no number, or more than the DAG's ``replicas``.
+            UsageError: ``n`` is no such number, or more than the DAG's ``replicas``.
             UnknownFunction: there is neither a DAG nor a function of that name.
+            InvocationTimedOutError: that took longer than ``timeout``.
             Exception: code cannot be loaded, or a class's ``__init__`` raises.
         """
-        count = check_count("n", n, "executors")
+        count = check_count("n", n, "executors", MOST_WARMED)
         is_dag = self._is_dag(name)
         limit = self.timeout if timeout is None else check_wait("timeout", timeout)
-        how = CallOptions(direct_response=True, run=make_options(timeout=limit))
-        calls = [self._make(name, [], how, is_dag=is_dag, warm=count) for _ in range(count)]
+        said = make_options(timeout=limit)
+        calls = [
+            self._maker.make(name, [], said, is_dag=is_dag, store=False, warm=count)
+            for _ in range(count)
+        ]
         futures = [self._calls.start(call) for call in calls]
-        return len({executor for future in futures for executor in future.result()})
+        try:
+            return len({executor for future in futures for executor in future.result()})
+        except InvocationTimedOutError:
+            raise InvocationTimedOutError(
+                f"{name!r} was not loaded on {count} executor(s) within {limit:g} seconds"
+            ) from None
 
     # runs
 
@@ -265,7 +249,9 @@ class CloudburstConnection(Catalog, Objects):
             Exception: as `call_dag`.
         """
         arguments = arguments_of_call(name, args, kwargs)
-        return self._call(name, arguments, options, is_dag=False)
+        stored = not options.direct_response
+        call = self._maker.make(name, arguments, options.run, is_dag=False, store=stored)
+        return self._outcome(self._calls.start(call), name, options)
 
     def status(self) -> ClusterStatus:
         """How the cluster is doing: executors and how busy they are, runs running, runs waiting.
@@ -308,18 +294,6 @@ class CloudburstConnection(Catalog, Objects):
             if not self._link.is_closed:
                 warnings.warn(f"the connection is closed, but {error}", stacklevel=3)
 
-    def _call(
-        self,
-        target: str,
-        arguments: NamedArguments,
-        options: CallOptions,
-        *,
-        is_dag: bool,
-        output_key: str | None = None,
-    ) -> Any:
-        call = self._make(target, arguments, options, is_dag=is_dag, output_key=output_key)
-        return self._outcome(self._calls.start(call), target, options)
-
     def _outcome(self, future: CloudburstFuture, target: str, options: CallOptions) -> Any:
         if not options.direct_response:
             return future
@@ -333,38 +307,6 @@ class CloudburstConnection(Catalog, Objects):
                 f"{target!r} gave no direct response within {self.timeout:g} seconds; give it more "
                 "with timeout=, or call it without direct_response"
             ) from None
-
-    def _make(
-        self,
-        target: str,
-        arguments: NamedArguments,
-        options: CallOptions,
-        *,
-        is_dag: bool,
-        output_key: str | None = None,
-        warm: int = 0,
-    ) -> Call:
-        run_id = next(self._run_ids)
-        parking = None if options.direct_response else Parking(run_id, self._kvs)
-        spec, frames, references = pack_arguments(arguments, parking)
-        if not options.direct_response:
-            check_size(sum(map(len, frames)), f"the call of {target!r}")
-        limit = options.run.timeout
-        patience = limit * APPEARING if limit > 0 else self.timeout
-        return Call(
-            run_id=run_id,
-            target=target,
-            is_dag=is_dag,
-            arguments=spec,
-            references=references,
-            reply_to=self._link.reply_to,
-            store=not options.direct_response,
-            output_key=output_key or "",
-            patience=patience,
-            options=options.run,
-            warm=warm,
-            frames=frames,
-        )
 
     def _receive(self, message: Message) -> None:
         if not self._calls.receive(message):

@@ -1,9 +1,9 @@
-"""Steps, DAGs and chains of DAGs as users write them."""
+"""Steps and DAGs as users write them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 from cloudburst.core.dag import Dag, FirstOf, make_edges, make_groups, make_steps, with_needs
 from cloudburst.core.options import check_limit
@@ -15,16 +15,6 @@ GPU = "gpu"
 
 StepSaid: TypeAlias = str | tuple[str, str] | FirstOf
 """A function's name, a (step, function) pair, or `first_of` one of these."""
-
-Then: TypeAlias = str | tuple[str, Mapping[str, Any]]
-"""The DAG that follows another, with its own arguments if it has any."""
-
-
-class ChainLink(NamedTuple):
-    """A DAG of a chain, and its own arguments."""
-
-    dag: str
-    arg_map: Mapping[str, Any]
 
 
 def first_of(step: str | tuple[str, str], invalid: Sequence[Any] = ()) -> FirstOf:
@@ -48,26 +38,6 @@ def first_of(step: str | tuple[str, str], invalid: Sequence[Any] = ()) -> FirstO
     return FirstOf(step, bytes(join(packed.frames)))
 
 
-def make_chain(then: Then | Sequence[Then] | None) -> list[ChainLink]:
-    """The DAGs that are called one after another, from what ``call_dag(..., then=)`` was given.
-
-    Raises:
-        UsageError: it is neither a DAG's name, nor a (name, arg_map) pair, nor a list of these.
-    """
-    match then:
-        case None:
-            return []
-        case str() as name:
-            return [ChainLink(name, {})]
-        case (str() as name, Mapping() as arg_map):
-            return [ChainLink(name, arg_map)]
-        case [*links] if all(isinstance(link, str | tuple) for link in links):
-            return [made for link in links for made in make_chain(link)]
-    raise UsageError(
-        f"then is a DAG's name, a (name, arg_map) pair, or a list of these, not {then!r:.80}"
-    )
-
-
 def make_dag(  # noqa: PLR0917  all that makes a DAG
     name: str,
     functions: Iterable[StepSaid],
@@ -84,6 +54,6 @@ def make_dag(  # noqa: PLR0917  all that makes a DAG
     """
     steps = make_steps(functions)
     groups = make_groups(colocated, steps)
-    steps = with_needs(steps, GPU, gpu_functions)
+    steps = with_needs(steps, GPU, gpu_functions, "gpu_functions")
     most = check_limit("replicas", replicas, "instances") or 1
     return Dag(name, steps, make_edges(connections), groups, most)

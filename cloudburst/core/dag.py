@@ -15,7 +15,7 @@ MAX_STEPS = 10_000
 MAX_PROBLEMS = 20
 """Problems reported of one kind: looking for a suggestion for each of thousands takes minutes."""
 
-_COLOCATED = "those that are colocated"
+_COLOCATED = "colocated"
 
 
 class Step(NamedTuple):
@@ -77,6 +77,8 @@ def make_steps(functions: Iterable[object]) -> tuple[Step, ...]:
 def _make_step(item: object) -> Step:
     try:
         match item:
+            case FirstOf(step=FirstOf()):
+                raise DagError("a step takes the first of its results once: first_of(step).")
             case FirstOf(step=step, invalid=invalid):
                 return _make_step(step)._replace(invalid=invalid)
             case str():
@@ -88,13 +90,15 @@ def _make_step(item: object) -> Step:
     raise DagError(f"a step is a function's name or a (step, function) pair, not {item!r}.")
 
 
-def with_needs(steps: tuple[Step, ...], resource: str, names: Iterable[str]) -> tuple[Step, ...]:
-    """The same steps, of which the named ones need a resource.
+def with_needs(
+    steps: tuple[Step, ...], resource: str, names: Iterable[str], said: str = "names"
+) -> tuple[Step, ...]:
+    """The same steps, of which the named ones need a resource; ``said`` is what users call them.
 
     Raises:
         DagError: a name is not one of theirs.
     """
-    wanted = _listed(names, f"those that need {resource!r}", [step.name for step in steps])
+    wanted = _listed(names, said, [step.name for step in steps])
     return tuple(s._replace(needs=resource) if s.name in wanted else s for s in steps)
 
 
@@ -109,9 +113,12 @@ def make_groups(
     if isinstance(colocated, str) or not isinstance(colocated, Iterable):
         raise DagError(f"colocated is a list of step names, not {colocated!r:.80}.")
     items = list(colocated)
-    groups = [items] if all(isinstance(item, str) for item in items) else items
+    strings = sum(isinstance(item, str) for item in items)
+    if 0 < strings < len(items):
+        raise DagError(f"colocated is a list of step names, or of such lists, not {items!r:.80}.")
     names = [step.name for step in steps]
-    made = tuple(_listed(group, _COLOCATED, names) for group in groups if group)
+    groups = [_listed(group, _COLOCATED, names) for group in ([items] if strings else items)]
+    made = tuple(group for group in groups if group)
     counts = Counter(name for group in made for name in group)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
@@ -121,7 +128,7 @@ def make_groups(
 
 def _listed(names: object, what: str, steps: Sequence[str]) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Iterable):
-        raise DagError(f"{what} are given as a list of step names, not as {names!r:.80}.")
+        raise DagError(f"{what} is a list of step names, not {names!r:.80}.")
     listed = tuple(names)
     for problem in _strangers(listed, what, steps):
         raise DagError(problem)
@@ -131,7 +138,7 @@ def _listed(names: object, what: str, steps: Sequence[str]) -> tuple[str, ...]:
 def _strangers(names: Iterable[object], what: str, steps: Collection[str]) -> Iterator[str]:
     for name in names:
         if name not in steps:
-            yield f"{name!r:.80}, among {what}, is not a step{did_you_mean(str(name), steps)}"
+            yield f"{name!r:.80}, in {what}, is not a step{did_you_mean(str(name), steps)}"
 
 
 def make_edges(connections: Iterable[Sequence[str]]) -> tuple[tuple[str, str], ...]:

@@ -27,13 +27,16 @@ from cloudburst.core.hosts import HostMessage
 from cloudburst.core.options import Options
 from cloudburst.core.requests import Reply, Request
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Raised whenever a message changes; peers of another number are told so and refused."""
 
 Buffer: TypeAlias = bytes | memoryview
 Frames: TypeAlias = Sequence[Buffer]
 Arguments: TypeAlias = tuple[tuple[str, str, int], ...]
 """Of each argument: its step, its keyword ("" if positional), its number of frames."""
+SOURCES = ""
+"""In place of a step: every source of the DAG gets the argument."""
+
 StepArguments: TypeAlias = tuple[tuple[int, str, int], ...]
 """The same with the step's index in the plan."""
 

@@ -111,14 +111,15 @@ def check_limit(name: str, value: int | None, what: str = "runs") -> int:
     return 0 if value is None else check_count(name, value, what)
 
 
-def check_count(name: str, value: int, what: str) -> int:
+def check_count(name: str, value: int, what: str, most: int = MOST_RETRIES) -> int:
     """A number of something, at least one.
 
     Raises:
-        UsageError: it is no number of one or more.
+        UsageError: it is no number of one or more, or of more than ``most``.
     """
-    if type(value) is not int or not 0 < value <= MOST_RETRIES:
-        raise UsageError(f"{name} is a number of {what}, 1 or more, not {value!r:.80}")
+    if type(value) is not int or not 0 < value <= most:
+        range_ = "1 or more" if most == MOST_RETRIES else f"1 to {most:,}"
+        raise UsageError(f"{name} is a number of {what}, {range_}, not {value!r:.80}")
     return value
 
 

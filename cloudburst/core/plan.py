@@ -45,6 +45,12 @@ class FunctionInfo(NamedTuple):
     needs: str = ""
 
     @property
+    def together(self) -> int:
+        """How many calls one invocation takes: no more than may go on at a time, if any."""
+        limits = [limit for limit in (self.max_concurrency, self.max_per_host) if limit]
+        return min([self.batch_size, *limits])
+
+    @property
     def is_limited(self) -> bool:
         """Whether not any number of its runs may go on at a time."""
         return bool(self.max_concurrency or self.max_per_host)
@@ -181,7 +187,7 @@ def _plan_step(step: Step, function: FunctionInfo) -> PlanStep:
         function.name,
         function.version,
         function.is_class,
-        function.batch_size,
+        function.together,
         function.batch_wait,
         step.needs or function.needs,
         step.invalid,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard, Unpack
 
+from cloudburst.calls.chain import Then
 from cloudburst.calls.future import CloudburstFuture
 from cloudburst.core.ids import check_key, check_text
-from cloudburst.core.options import check_wait
+from cloudburst.core.options import OptionsSaid, RunOptions, check_wait, make_options
 from cloudburst.errors import UsageError
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Delete, KeyValueStore
@@ -48,8 +49,16 @@ class Caller(Protocol):
     ) -> CloudburstFuture:
         """Call a function on behalf of a run."""
 
-    def call_dag(self, parent: str, name: str, arg_map: Mapping[str, Any]) -> CloudburstFuture:
-        """Call a DAG on behalf of a run."""
+    def call_dag(  # noqa: PLR0917  all that is said of it
+        self,
+        parent: str,
+        name: str,
+        arg_map: Mapping[str, Any],
+        then: Then | Sequence[Then] | None,
+        output_key: str | None,
+        said: RunOptions,
+    ) -> CloudburstFuture:
+        """Call a DAG, or a chain of DAGs, on behalf of a run."""
 
 
 class UserLibrary:
@@ -227,23 +236,36 @@ class UserLibrary:
         self._post.flush()
         return self._caller.call(self.run_id, name, args, keywords)
 
-    def call_dag(self, name: str, arg_map: Mapping[str, Any]) -> CloudburstFuture:
-        """Call a registered DAG, as `call` does a function.
+    def call_dag(
+        self,
+        name: str,
+        arg_map: Mapping[str, Any],
+        *,
+        then: Then | Sequence[Then] | None = None,
+        output_key: str | None = None,
+        **options: Unpack[OptionsSaid],
+    ) -> CloudburstFuture:
+        """Call a registered DAG, or a chain of them, as `call` does a function.
 
         Args:
             name: the DAG.
             arg_map: arguments by step name. A list is the list of a step's arguments, anything
                 else is its one argument.
+            then: a DAG that is called with this one's result, or a list of DAGs, as for
+                `CloudburstConnection.call_dag`. The future is that of the last.
+            output_key: a key under which the result is stored besides its own.
+            options: of this run, as for `CloudburstConnection.register`.
 
         Returns:
             A future, as of `call`.
 
         Raises:
-            UsageError: ``arg_map`` is no mapping.
+            UsageError: ``arg_map`` is no mapping, or something else cannot be used.
             InvalidName, SerializationError, KVSUnavailable: as `call`.
         """
         self._post.flush()
-        return self._caller.call_dag(self.run_id, name, arg_map)
+        said = make_options(**options)
+        return self._caller.call_dag(self.run_id, name, arg_map, then, output_key, said)
 
     def log(self, message: str, *args: object) -> None:
         """Write a line to the executor's log, marked with step and run.

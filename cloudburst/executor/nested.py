@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cloudburst.calls.arguments import (
-    NamedArguments,
-    arguments_of,
-    arguments_of_call,
-    pack_arguments,
-)
+from cloudburst.calls.arguments import arguments_of_call
+from cloudburst.calls.chain import ChainLink, Then, make_calls, make_chain, start_chain
 from cloudburst.calls.future import CloudburstFuture
 from cloudburst.calls.link import CallLink
+from cloudburst.calls.making import CallMaker
 from cloudburst.calls.open_calls import Calls
-from cloudburst.calls.parking import Parking
-from cloudburst.core.ids import check_name, new_id, run_ids
+from cloudburst.core.ids import check_key, check_name, new_id, run_ids
 from cloudburst.core.messages import Call, Frames, Message
-from cloudburst.core.options import NOTHING_SAID
+from cloudburst.core.options import RunOptions
 from cloudburst.errors import CallerEnded
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.waiting import Waiting
 from cloudburst.kvs.base import KeyValueStore
-from cloudburst.kvs.objects import check_size, delete_run, result_of
+from cloudburst.kvs.objects import delete_run, result_of
 
 PATIENCE = 10.0
 """Seconds without any answer after which the scheduler is given up, and that references of a call
@@ -127,7 +123,7 @@ class NestedCalls:
     def __init__(self, link: NestedLink, store: KeyValueStore) -> None:
         self._link = link
         self._store = store
-        self._run_ids = run_ids(new_id())
+        self._maker = CallMaker(link, run_ids(new_id()), lambda: store, PATIENCE)
         self._calls = Calls(link, self._stored, self._drop, PATIENCE)
         self._futures: list[CloudburstFuture] = []
         self.abandoned = False
@@ -138,11 +134,23 @@ class NestedCalls:
     ) -> CloudburstFuture:
         """Call a function; see `UserLibrary.call`."""
         arguments = arguments_of_call(check_name(name, "function"), args, keywords)
-        return self._call(parent, name, arguments, is_dag=False)
+        return self._start(self._maker.make(name, arguments, parent=parent, is_dag=False))
 
-    def call_dag(self, parent: str, name: str, arg_map: Mapping[str, Any]) -> CloudburstFuture:
-        """Call a DAG; see `UserLibrary.call_dag`."""
-        return self._call(parent, check_name(name, "DAG"), arguments_of(arg_map), is_dag=True)
+    def call_dag(  # noqa: PLR0917  the signature users know
+        self,
+        parent: str,
+        name: str,
+        arg_map: Mapping[str, Any],
+        then: Then | Sequence[Then] | None,
+        output_key: str | None,
+        said: RunOptions,
+    ) -> CloudburstFuture:
+        """Call a DAG, or a chain of DAGs; see `UserLibrary.call_dag`."""
+        links = [ChainLink(name, arg_map), *make_chain(then)]
+        key = None if output_key is None else check_key(output_key)
+        for link in links:
+            check_name(link.dag, "DAG")
+        return start_chain(make_calls(links, self._maker, said, key, parent), self._start)
 
     def finish(self) -> None:
         """The step is about to end: what it has called is safe by then, and goes on without it.
@@ -162,27 +170,8 @@ class NestedCalls:
             self._link.listening = False
             self._calls.forget_all()
 
-    def _call(
-        self, parent: str, target: str, arguments: NamedArguments, *, is_dag: bool
-    ) -> CloudburstFuture:
-        run_id = next(self._run_ids)
-        spec, frames, references = pack_arguments(arguments, Parking(run_id, lambda: self._store))
-        check_size(sum(map(len, frames)), f"the call of {target!r}")
+    def _start(self, call: Call) -> CloudburstFuture:
         self._link.listening = True
-        call = Call(
-            run_id=run_id,
-            target=target,
-            is_dag=is_dag,
-            arguments=spec,
-            references=references,
-            reply_to=self._link.reply_to,
-            store=True,
-            output_key="",
-            patience=PATIENCE,
-            options=NOTHING_SAID,
-            parent=parent,
-            frames=frames,
-        )
         future = self._calls.start(call)
         self._futures.append(future)
         return future

@@ -314,11 +314,18 @@ class ExecutorState:
     def _answers(
         self, run_id: str, epoch: int
     ) -> list[Finished | HandBack | Yield | Standing | Blocked]:
-        """How a run stands here; and again what was said of its code, should that be lost."""
+        """How a run stands here; and again what was said of its code, should that be lost.
+
+        Of one that could run also what keeps it from that: perhaps the scheduler does not know.
+        """
         standing = self._standing(run_id, epoch)
-        if self.blocked is None or not self._runs(run_id, epoch):
-            return [standing]
-        return [standing, Blocked(run_id, epoch, self.blocked)]
+        if self._runs(run_id, epoch):
+            again = () if self.blocked is None else (Blocked(run_id, epoch, self.blocked),)
+            return [standing, *again]
+        if isinstance(standing, Standing) and standing.active:
+            before = [Standing(work.run_id, work.epoch, active=True) for work in self.running]
+            return [standing, *before]
+        return [standing]
 
     def _standing(self, run_id: str, epoch: int) -> Finished | HandBack | Yield | Standing:
         share = self.shares.get(run_id)

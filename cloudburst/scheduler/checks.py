@@ -22,6 +22,8 @@ CHECK_EVERY = 1.0
 IDLE_ROUNDS = 2
 """Rounds of answers without any activity after which a run is lost."""
 
+KNOCK_AFTER = 3
+"""Rounds without an answer after which user code is interrupted, once, for it to be given."""
 
 REMINDERS = 5
 """Times that an executor is told that a run is over, before its process is replaced."""
@@ -55,10 +57,17 @@ class Checks:
             if run.started > now - CHECK_EVERY:
                 continue
             executors = _holders(run)
+            this = _Round(run.epoch, {e.name for e in executors})
             before = asked.get(run.run_id)
-            idle = before.idle if before is not None and before.epoch == run.epoch else 0
-            self._asked[run.run_id] = _Round(run.epoch, idle, {e.name for e in executors})
-            yield from (Send(e.name, Probe(run.run_id, run.epoch)) for e in executors)
+            if before is not None and before.epoch == run.epoch:
+                this.idle = before.idle
+                this.unheard = before.unheard + bool(before.silent)
+            self._asked[run.run_id] = this
+            for executor in executors:
+                yield Send(executor.name, Probe(run.run_id, run.epoch))
+                if this.unheard == KNOCK_AFTER:
+                    # Its code may be of a run that nobody here knows of, and never end.
+                    yield Send(executor.host, Knock(executor.name))
 
     def reminders(
         self, executors: Iterable[Executor], runs: Mapping[str, Run], now: float
@@ -104,16 +113,17 @@ class _Round:
     """One round of questions about a run.
 
     Attributes:
-        idle: rounds in a row in which nobody had anything to do, this one included.
         silent: those who have not answered.
+        idle: rounds in a row in which nobody had anything to do, this one included.
+        unheard: rounds before this one in which somebody did not answer.
     """
 
-    __slots__ = ("epoch", "idle", "silent")
+    __slots__ = ("epoch", "idle", "silent", "unheard")
 
-    def __init__(self, epoch: int, idle: int, silent: set[str]) -> None:
+    def __init__(self, epoch: int, silent: set[str]) -> None:
         self.epoch = epoch
-        self.idle = idle
         self.silent = silent
+        self.idle = self.unheard = 0
 
 
 def _holders(run: Run) -> list[Executor]:

@@ -26,7 +26,7 @@ from cloudburst.kvs.base import AddMember
 from cloudburst.scheduler.admission import Admission
 from cloudburst.scheduler.alarms import Alarm, Alarms, Due
 from cloudburst.scheduler.closing import Closing
-from cloudburst.scheduler.endings import stop_reason, stopping_of
+from cloudburst.scheduler.endings import stopping_of
 from cloudburst.scheduler.events import Restored
 from cloudburst.scheduler.membership import Executor, Membership
 from cloudburst.scheduler.placement import UNKNOWN
@@ -34,13 +34,11 @@ from cloudburst.scheduler.placing import Placing
 from cloudburst.scheduler.policy import Preference
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run, first_epoch
+from cloudburst.scheduler.stopping import Stopping
 from cloudburst.scheduler.turn import Turn
 
 REFUSED_TTL = 60.0
 """Seconds that the record of a run is kept that was not accepted."""
-
-KILL_AGAIN = 1.0
-"""Seconds after which a process that was to be killed, and may not have been, is again."""
 
 
 class Lifecycle:
@@ -59,6 +57,7 @@ class Lifecycle:
         admission: lets them in.
         placing: brings them to executors.
         closing: ends them.
+        stopping: ends them before they are done.
     """
 
     def __init__(  # noqa: PLR0917  the scheduler's parts, put together once
@@ -77,8 +76,9 @@ class Lifecycle:
         self.admission = Admission(turn, registry, self.placing, self.alarms, tokens, ttl)
         self.runs = self.admission.runs
         self.closing = Closing(turn, registry, self.placing, self.alarms, self.admission, tokens)
-        self._tokens = tokens
-        self._stopping: dict[int, Run] = {}
+        self.stopping = Stopping(
+            turn, self.placing, self.closing, self.alarms, self.admission, tokens
+        )
 
     # the beginning
 
@@ -138,15 +138,20 @@ class Lifecycle:
 
     def joined(self, executor: Executor, holds: Collection[tuple[str, int]]) -> None:
         """An executor is there. What an earlier scheduler gave it, this one has not."""
-        now = self.turn.now
         for run_id, epoch in holds:
-            executor.take(run_id, epoch, UNKNOWN, now)
-            run = self.runs.get(run_id)
-            # One of which nothing is known may be near its end; it has until the next reminder.
-            if run is not None:
-                self.placing.stop_there(executor, Stop(run_id, epoch, run.state))
-        self.placing.checks.begin(now)
+            self._end_there(executor, run_id, epoch)
+        self.placing.checks.begin(self.turn.now)
         self.placing.serve(executor)
+
+    def _end_there(self, executor: Executor, run_id: str, epoch: int) -> None:
+        """An executor has what this scheduler has not given to it, or not any more."""
+        if run_id not in executor.shares:
+            executor.take(run_id, epoch, UNKNOWN, self.turn.now)
+            self.placing.checks.begin(self.turn.now)
+        run = self.runs.get(run_id)
+        # One of which nothing is known may be near its end; it has until the next reminder.
+        if run is not None:
+            self.placing.stop_there(executor, Stop(run_id, epoch, run.state))
 
     def finished(self, executor: Executor, message: Finished) -> None:
         """An executor has done its share of a run, or dropped it."""
@@ -158,9 +163,9 @@ class Lifecycle:
             if message.state in ENDED:
                 self.closing.end(run, RunState(message.state))
                 if message.state != RunState.SUCCEEDED:
-                    self._stop_children(run)
+                    self.stopping.children_of(run)
             elif run.state is RunState.CANCELLING:
-                self._stopped_there(run)
+                self.stopping.check(run)
             elif not self.placing.holders(run):
                 # An executor took it for an echo of what has ended there. Perhaps it is one: the
                 # KVS will say so before the pause is over.
@@ -186,7 +191,7 @@ class Lifecycle:
         executor.release(run_id, epoch, self.turn.now)
         run = self._current(run_id, epoch)
         if run is not None and run.state is RunState.CANCELLING:
-            self._stopped_there(run)
+            self.stopping.check(run)
         elif run is not None:
             self.start_again(run, reason)
 
@@ -196,7 +201,7 @@ class Lifecycle:
         executor.bounced = True
         run = self._current(message.run_id, message.epoch)
         if run is not None and run.state is RunState.CANCELLING:
-            self._stopped_there(run)
+            self.stopping.check(run)
         elif run is not None:
             run.become(RunState.PENDING)
             run.placed_on = ()
@@ -211,16 +216,8 @@ class Lifecycle:
         else:
             self.placing.admit(run, self.runs)
 
-    def _stop_children(self, run: Run) -> None:
-        """Nobody waits any more for what its code has called."""
-        for run_id in sorted(self.admission.children.pop(run.run_id, ())):
-            child = self.runs.get(run_id)
-            if child is not None:
-                child.caller_ended = True
-                self.stop(child, RunState.CANCELLED)
-
     def _take_back(self, run: Run, reason: str) -> None:
-        self._stop_children(run)
+        self.stopping.children_of(run)
         self.placing.stop(run, RunState.PENDING)
         run.become(RunState.PENDING)
         run.placed_on = ()
@@ -253,7 +250,7 @@ class Lifecycle:
             if not run.placed_on:
                 self.placing.enqueue(run)
             elif run.state is RunState.CANCELLING:
-                self._stopped_there(run)
+                self.stopping.check(run)
             else:
                 if blamed in (None, run.run_id):
                     run.deaths += 1
@@ -276,57 +273,9 @@ class Lifecycle:
         if run.deaths < run.options.deaths_allowed:
             self.start_again(run, reason)
             return
-        self._stop_children(run)
+        self.stopping.children_of(run)
         name = next(executor.name for executor in run.placed_on if executor in gone)
         self.closing.conclude(run, RunState.FAILED, run.death_error(name, reason))
-
-    # stopping
-
-    def stop(self, run: Run, state: RunState) -> None:
-        """Cancel a run, or end it because its time is over."""
-        if run.state is RunState.CANCELLING or run.state in ENDED:
-            return
-        self._stop_children(run)
-        if run.state is RunState.PENDING:
-            self.placing.dequeue(run)
-            self.closing.conclude(run, state, run.stop_error(state))
-            return
-        run.become(RunState.CANCELLING)
-        run.stopping = state
-        if run.call.store:
-            # From here on no executor can commit an end of it.
-            if not run.recorded:
-                self.admission.record(run)
-            token = next(self._tokens)
-            self._stopping[token] = run
-            self.turn.write(run.record(reason=stop_reason(run, state)), token=token)
-        else:
-            run.stop_is_sure = True  # its client takes no other end any more
-        self.placing.stop(run, state)
-        kill_at = self.turn.now + run.options.grace_period
-        self.alarms.set(Alarm(Due.KILL, run.run_id), kill_at)
-        self._stopped_there(run)
-
-    def stopping(self, token: int, outcome: object) -> bool:
-        """A write has ended. Returns whether it said that a run is to be stopped."""
-        run = self._stopping.pop(token, None)
-        if run is None:
-            return False
-        # If it has ended before, an executor's word of it is on its way here.
-        run.stop_is_sure = isinstance(outcome, list) and bool(outcome[0])
-        if run.run_id in self.runs and run.stop_is_sure:
-            self.closing.tell_watchers(run, run.told)
-        return True
-
-    def _stopped_there(self, run: Run) -> None:
-        """If no executor holds a share any more, a CANCELLING run has ended."""
-        if run.stopping is not None and not self.placing.holders(run):
-            self.closing.conclude(run, run.stopping, run.stop_error(run.stopping))
-
-    def _kill(self, run: Run) -> None:
-        """The grace period is over."""
-        self.placing.replace(run)
-        self.alarms.set(Alarm(Due.KILL, run.run_id), self.turn.now + KILL_AGAIN)
 
     # time
 
@@ -353,9 +302,9 @@ class Lifecycle:
     def _ring(self, run: Run, due: Due) -> None:
         match due:
             case Due.LIMIT:
-                self.stop(run, RunState.TIMED_OUT)
+                self.stopping.stop(run, RunState.TIMED_OUT)
             case Due.KILL:
-                self._kill(run)
+                self.stopping.kill(run)
             case Due.AGAIN:
                 self.placing.admit(run, self.runs)
             case Due.COMMIT:
@@ -364,13 +313,17 @@ class Lifecycle:
     def standing(self, executor: Executor, answer: Standing) -> None:
         """An executor was asked after a run: one that stands still starts again.
 
-        Or it asks by itself, because nothing has come for its share for long. A message that was
-        under way when an earlier scheduler died may have made it hold what is over.
+        Or it speaks of another: because nothing has come for its share of that for long, or
+        because that keeps it from what it was asked after. A message that was under way when an
+        earlier scheduler died may have made it hold what is over.
         """
         run = self.runs.get(answer.run_id)
-        if not answer.active and (run is None or run.epoch > answer.epoch):
-            state = run.state if run else RunState.UNKNOWN
-            self.placing.stop_there(executor, Stop(answer.run_id, answer.epoch, state))
+        if run is None or run.epoch > answer.epoch:
+            if answer.active:
+                self._end_there(executor, answer.run_id, answer.epoch)
+            else:
+                state = run.state if run else RunState.UNKNOWN
+                self.placing.stop_there(executor, Stop(answer.run_id, answer.epoch, state))
             return
         if run is None or not self.placing.checks.is_lost(executor.name, answer):
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cloudburst.core.ids import is_parked
-from cloudburst.core.messages import ENDED, Call, RunContext, RunState, Start
+from cloudburst.core.messages import ENDED, SOURCES, Buffer, Call, RunContext, RunState, Start
 from cloudburst.core.options import RunOptions
 from cloudburst.core.plan import Plan
 from cloudburst.core.wire import pack_context
@@ -96,6 +96,11 @@ class Run:
         if state not in _NEXT[self.state]:
             raise ValueError(f"run {self.run_id} is {self.state} and cannot become {state}")
         self.state = state
+
+    @property
+    def together(self) -> int:
+        """How many runs like this one an executor may run at once."""
+        return max(1, self.plan.batch_size) if self.may_batch else 1
 
     @property
     def may_batch(self) -> bool:
@@ -254,7 +259,10 @@ def new_run(order: int, client: str, call: Call, plan: Plan, defaults: RunOption
         UnknownStep: an argument is for a step that the plan does not have.
         ProtocolError: the call's frames are not those its arguments need.
     """
-    index = plan.step_index
+    problem = _frames_problem(call)
+    if problem:
+        raise problem
+    call, index = _for_each_source(call, plan), plan.step_index
     try:
         arguments = tuple(
             [(index[step], keyword, count) for step, keyword, count in call.arguments]
@@ -263,12 +271,26 @@ def new_run(order: int, client: str, call: Call, plan: Plan, defaults: RunOption
         raise UnknownStep(
             f"{call.target!r} has no step {error}; it has {', '.join(plan.step_index)}"
         ) from None
-    problem = _frames_problem(call)
-    if problem:
-        raise problem
     given = tuple(dict.fromkeys([step for step, _, _ in arguments]))
     options = RunOptions(*call.options).over(defaults)
     return Run(call.run_id, order, client, call, plan, options, arguments, given)
+
+
+def _for_each_source(call: Call, plan: Plan) -> Call:
+    """The same call; what is for all sources is for each of them."""
+    if not any(step == SOURCES for step, _, _ in call.arguments):
+        return call
+    heads = [segment.steps[0] for segment in plan.segments if not segment.parents]
+    sources = [plan.steps[head].name for head in heads]
+    arguments: list[tuple[str, str, int]] = []
+    frames: list[Buffer] = []
+    position = 0
+    for step, keyword, count in call.arguments:
+        for name in sources if step == SOURCES else (step,):
+            arguments.append((name, keyword, count))
+            frames += call.frames[position : position + count]
+        position += count
+    return call._replace(arguments=tuple(arguments), frames=frames)
 
 
 def _frames_problem(call: Call) -> CloudburstError | None:

@@ -8,6 +8,7 @@ no clock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Container
 
 from cloudburst.core.hosts import Resize, Retire
@@ -25,6 +26,9 @@ GROW_EVERY = 0.05
 START_PATIENCE = 2.0
 """Seconds that an executor may take to start before it is not counted on any more."""
 
+
+LOOK_AT = 1000
+"""Runs of a queue that are looked at, to see how many executors they need."""
 
 KEEP_WARM = 600.0
 """Seconds without work after which an executor is let go although it keeps class instances."""
@@ -147,23 +151,26 @@ class Scaling:
         executors: Collection[Executor] = self._members.executors.values()
         if resource:
             executors = [executor for executor in executors if executor.has(resource)]
-        wanted, cold, short = 0, 0, False
-        for run in self._queues.first(queue, most):
+        idle = sum(not executor.shares for executor in executors)
+        wanted, cold, short = 0.0, 0, False
+        for run in self._queues.first(queue, LOOK_AT):
+            if wanted + cold >= most + idle:
+                break
             expected = self._times.of(run.plan)
             if run.call.warm:
                 cold += 1  # what is idle may be warm
             elif run.deaths or max(expected) >= LONG:
-                wanted += width(run.plan, expected, resource)
+                wanted += width(run.plan, expected, resource) / run.together
             else:
                 short = True
-        wanted = cold + max(0, wanted - sum(not executor.shares for executor in executors))
+        wanting = cold + max(0, math.ceil(wanted) - idle)
         if not short:
-            return wanted
+            return wanting
         # Short ones need no executors of their own, but some that are not held up.
         fluent = sum(e.load < LONG and not e.is_late(now) for e in executors)
         hosts = self._members.hosts.values()
         least = sum(h.size.least for h in hosts if h.has(resource))
-        return max(wanted, least - fluent)
+        return max(wanting, least - fluent)
 
     def _ask(self, name: str, more: int) -> None:
         host = self._members.hosts[name]

@@ -193,7 +193,7 @@ class SchedulerState:
             self.turn.send(client, RunStatus(run_id, RunState.UNKNOWN))
             return
         run.watchers.add(client)
-        self.life.stop(run, RunState.CANCELLED)
+        self.life.stopping.stop(run, RunState.CANCELLED)
         # Otherwise it is told once it is sure, or how the run has ended.
         if run_id in self.life.runs and run.stop_is_sure:
             self.turn.send(client, RunStatus(run_id, run.told))
@@ -302,7 +302,8 @@ class SchedulerState:
     def _written(self, token: int, outcome: object) -> None:
         if self.life.accepted(token, outcome):
             return
-        if not (self.life.stopping(token, outcome) or self.life.closing.committed(token, outcome)):
+        stopping, closing = self.life.stopping, self.life.closing
+        if not (stopping.written(token, outcome) or closing.committed(token, outcome)):
             self.turn.commands += self.registrar.written(token, outcome)
             self._tidy()
 

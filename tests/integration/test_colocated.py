@@ -95,7 +95,7 @@ def test_what_is_colocated_belongs_to_the_shape_of_the_dag(
 @pytest.mark.parametrize(
     ("colocated", "reason"),
     [
-        (["top", "lfet"], "'lfet', among those that are colocated, is not a step; did you mean"),
+        (["top", "lfet"], "'lfet', in colocated, is not a step; did you mean"),
         ("top", "colocated is a list of step names, not 'top'"),
         (5, "colocated is a list of step names, not 5"),
         ([["top", "left"], ["left", "right"]], "'left' is in colocated twice"),

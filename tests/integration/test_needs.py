@@ -202,5 +202,5 @@ def test_a_resource_has_a_name(plain: CloudburstConnection) -> None:
     with pytest.raises(InvalidName, match="resource"):
         LocalCluster(1, resources=["a gpu"])
     plain.register(parent, "step")
-    with pytest.raises(DagError, match="'setp', among those that need 'gpu', is not a step; did"):
+    with pytest.raises(DagError, match="'setp', in gpu_functions, is not a step; did"):
         plain.check_dag(["step"], [], gpu_functions=["setp"])

@@ -1,6 +1,7 @@
 """Functions that call functions: values, errors, depth, and what becomes of calls at the end."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from watching import wait_until
 
 from cloudburst import (
     CloudburstConnection,
+    CloudburstError,
     CloudburstFuture,
     FunctionError,
     InvocationCancelledError,
@@ -33,6 +35,64 @@ def cloud(run_dir: Path) -> Iterator[CloudburstConnection]:
         yield connection
         wait_until(lambda: connection.status()[2:4] == (0, 0), "nothing runs any more")
         wait_until(lambda: len(connection.status().executors) == 2, "the pool is as it was")
+
+
+def test_functions_call_chains_of_dags(cloud: CloudburstConnection) -> None:
+    cloud.register(lambda _, a, b: a + b, "add")
+    cloud.register(lambda _, n: n * n, "square")
+    for name in ("add", "square"):
+        assert cloud.register_dag(name, [name], [])
+    steps = [("left", "square"), ("right", "square"), ("join", "add")]
+    assert cloud.register_dag("wide", steps, [("left", "join"), ("right", "join")])
+
+    def calls(library: Any, n: int) -> tuple[int, int]:
+        chain = [("add", {"add": [1]}), "wide"]
+        future = library.call_dag("square", {"square": n}, then=chain, output_key="sum")
+        return future.get(), library.get("sum")
+
+    assert cloud.register(calls, "calls")(2).get(SOON) == (50, 50)
+    assert cloud.get_object("sum") == 50
+
+
+def test_a_chain_that_functions_call_may_end_in_an_unknown_dag(
+    cloud: CloudburstConnection,
+) -> None:
+    cloud.register(lambda _, n: n * n, "square")
+    assert cloud.register_dag("square", ["square"], [])
+
+    def calls(library: Any) -> Any:
+        return library.call_dag("square", {"square": 2}, then="nowhere").get()
+
+    with pytest.raises(UnknownDag, match="nowhere"):
+        cloud.register(calls, "calls")().get(SOON)
+
+
+def test_calls_of_functions_may_have_limits(cloud: CloudburstConnection) -> None:
+    cloud.register(lambda _: time.sleep(60), "sleeps")
+    assert cloud.register_dag("sleeps", ["sleeps"], [])
+
+    def calls(library: Any) -> Any:
+        return library.call_dag("sleeps", {}, timeout=0.2).get()
+
+    with pytest.raises(InvocationTimedOutError, match=r"0\.2"):
+        cloud.register(calls, "calls")().get(SOON)
+
+
+def test_what_functions_say_of_a_call_is_checked_at_once(cloud: CloudburstConnection) -> None:
+    def calls(library: Any, said: dict[str, Any]) -> str:
+        try:
+            library.call_dag("any", {}, **said)
+        except CloudburstError as error:
+            return f"{type(error).__name__}: {error}"
+        return "it was called"
+
+    function = cloud.register(calls, "calls")
+
+    assert function({"then": 5}).get(SOON).startswith("UsageError: then is a DAG's name")
+    assert function({"then": "no/name"}).get(SOON).startswith("InvalidName")
+    assert function({"output_key": ""}).get(SOON).startswith("InvalidName")
+    assert function({"timeout": -1}).get(SOON).startswith("UsageError: timeout is")
+    assert function({"direct_response": True}).get(SOON).startswith("UsageError")
 
 
 def fib(library: Any, n: int) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from cloudburst import first_of
-from cloudburst.client.steps import ChainLink, make_chain, make_dag
+from cloudburst.calls.chain import ChainLink, make_chain
+from cloudburst.client.steps import make_dag
 from cloudburst.core.dag import Dag, FirstOf, Step
 from cloudburst.errors import DagError, SerializationError, UsageError
 from cloudburst.serialization import split, unpack

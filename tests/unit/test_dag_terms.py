@@ -69,7 +69,7 @@ def test_the_first_of_nothing_is_told_with_all_other_problems() -> None:
         "function 'h' is not registered",
         "connection ('b', 'q') names 'q', which is not a step",
         "step 'a' takes the first of its results, but no connection leads to it",
-        "'z', among those that are colocated, is not a step",
+        "'z', in colocated, is not a step",
     ]
 
 
@@ -86,18 +86,21 @@ def test_the_named_steps_need_a_resource_and_the_others_do_not() -> None:
     assert with_needs(STEPS, "gpu", (name for name in "b"))[1].needs == "gpu"
 
 
+def test_a_step_takes_the_first_once() -> None:
+    with pytest.raises(DagError, match="takes the first of its results once"):
+        make_steps([FirstOf(FirstOf("a", b"x"), b"y")])
+
+
 @pytest.mark.parametrize("names", ["a", 5, None])
 def test_steps_that_need_a_resource_are_given_as_a_list(names: Any) -> None:
-    with pytest.raises(DagError, match="'gpu' are given as a list of step names, not as"):
+    with pytest.raises(DagError, match="names is a list of step names, not"):
         with_needs(STEPS, "gpu", names)
 
 
 def test_a_step_that_needs_a_resource_and_is_none_is_named_with_a_hint() -> None:
     steps = make_steps(["train", "test"])
 
-    with pytest.raises(
-        DagError, match="'trian', among those that need 'gpu', is not a step; did you mean 'train'"
-    ):
+    with pytest.raises(DagError, match="'trian', in names, is not a step; did you mean 'train'"):
         with_needs(steps, "gpu", ["test", "trian"])
 
 
@@ -115,15 +118,16 @@ def test_no_steps_run_together_unless_it_is_said() -> None:
     assert make_groups([], STEPS) == make_groups([[], []], STEPS) == ()
 
 
-@pytest.mark.parametrize("colocated", ["ab", 5, None])
+@pytest.mark.parametrize("colocated", ["ab", 5, None, [None], [0], [["a"], None]])
 def test_groups_are_lists(colocated: Any) -> None:
     with pytest.raises(DagError, match="colocated is a list of step names, not"):
         make_groups(colocated, STEPS)
 
 
-def test_names_and_groups_are_not_mixed() -> None:
-    with pytest.raises(DagError, match="those that are colocated are given as a list"):
-        make_groups(["a", ["b", "c"]], STEPS)
+@pytest.mark.parametrize("mixed", [["b", "c"], None])
+def test_names_and_groups_are_not_mixed(mixed: Any) -> None:
+    with pytest.raises(DagError, match="colocated is a list of step names, or of such lists, not"):
+        make_groups(["a", mixed], STEPS)
 
 
 @pytest.mark.parametrize("colocated", [["a", "b", "a"], [["a", "b"], ["b", "c"]]])
@@ -135,7 +139,7 @@ def test_a_step_runs_in_one_place_only(colocated: Any) -> None:
 
 
 def test_a_group_of_what_is_no_step_is_refused() -> None:
-    with pytest.raises(DagError, match="'d', among those that are colocated, is not a step"):
+    with pytest.raises(DagError, match="'d', in colocated, is not a step"):
         make_groups(["a", "d"], STEPS)
 
 
@@ -143,9 +147,7 @@ def test_a_group_of_what_is_no_step_is_a_problem_whoever_has_made_it() -> None:
     """A scheduler is told of groups by clients, that may be anybody."""
     unknown = tuple(f"x{number}" for number in range(MAX_PROBLEMS + 5))
 
-    assert problems("a", colocated=(("a", "q"),)) == [
-        "'q', among those that are colocated, is not a step."
-    ]
+    assert problems("a", colocated=(("a", "q"),)) == ["'q', in colocated, is not a step."]
     assert len(problems("a", colocated=(unknown,))) == MAX_PROBLEMS
 
 

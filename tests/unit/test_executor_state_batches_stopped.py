@@ -6,7 +6,7 @@ import pytest
 from batches import Batching, delivered, ended, one, runs, stop
 from executing import Executor, done, job, standing, told
 
-from cloudburst.core.messages import Standing
+from cloudburst.core.messages import Probe, Standing
 from cloudburst.executor.events import Interrupt
 
 
@@ -101,7 +101,11 @@ def test_of_one_that_was_stopped_what_had_run_is_said() -> None:
 
 def test_a_run_may_start_again_while_its_old_batch_runs(executor: Batching) -> None:
     executor.take(stop("r"), one("r").again(2).start())
-    assert standing(executor, 2, run_id="r") == Standing("r", 2, active=True)
+    assert told(executor.take(Probe("r", 2))) == [
+        Standing("r", 2, active=True),
+        Standing("s", 1, active=True),
+        Standing("t", 1, active=True),
+    ]
 
     assert delivered(executor.end("old", "2", "3")) == {"s": "2", "t": "3"}
     (work,) = executor.batch(0.0) or executor.batch(1.0)

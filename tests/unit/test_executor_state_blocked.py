@@ -64,10 +64,16 @@ def test_who_asks_after_code_that_has_waited_hears_again_whether_it_does(
     assert told(executor.take(Probe("code", 3))) == [active, Blocked("code", 3, waits=False)]
 
 
-def test_who_asks_after_another_run_hears_only_of_that(executor: Executor) -> None:
+def test_who_asks_after_a_run_that_could_run_hears_what_runs_in_its_place(
+    executor: Executor,
+) -> None:
+    """Nobody may know of that: its start was under way when its scheduler died."""
     executor.take(*full(join_on_b()))
 
-    assert standing(executor) == Standing("run", 1, active=True)
+    assert told(executor.take(Probe("run", 1))) == [
+        Standing("run", 1, active=True),
+        Standing("code", 3, active=True),
+    ]
     assert standing(executor, 2, run_id="code") == Standing("code", 2, active=False)
 
 

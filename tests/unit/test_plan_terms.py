@@ -20,7 +20,7 @@ from cloudburst.core.plan import (
     unpack_plan,
 )
 
-FULL = FunctionInfo("full", "v3", *(True, 5, 2, 16, 0.004, "gpu"))
+FULL = FunctionInfo("full", "v3", *(True, 50, 20, 16, 0.004, "gpu"))
 
 
 def words(plan: Plan) -> list[str]:
@@ -118,6 +118,20 @@ def test_all_that_is_known_of_a_function_that_matters_there_is_in_its_step() -> 
     assert compile_function(FULL).steps == (step,)
     plan = compile_dag(Dag("d", make_steps([FirstOf("full", b"n")]), ()), {"full": FULL})
     assert plan.steps == (step._replace(invalid=b"n"),)
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "per_host", "together"),
+    [(0, 0, 16), (3, 0, 3), (0, 5, 5), (3, 5, 3), (20, 20, 16), (1, 0, 1)],
+)
+def test_no_more_calls_are_put_together_than_may_go_on(
+    concurrency: int, per_host: int, together: int
+) -> None:
+    """The first of them would wait in vain for others."""
+    limited = FULL._replace(max_concurrency=concurrency, max_per_host=per_host)
+
+    assert compile_function(limited).batch_size == together
+    assert compile_function(limited._replace(batch_size=0)).batch_size == 0
 
 
 def test_plans_know_what_their_steps_are_like() -> None:

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from cloudburst.core.dag import Dag, make_steps
-from cloudburst.core.messages import ENDED, Arguments, Call, RunState
+from cloudburst.core.messages import ENDED, SOURCES, Arguments, Call, RunState
 from cloudburst.core.options import NOTHING_SAID, RunOptions
 from cloudburst.core.plan import FunctionInfo, Plan, compile_dag, compile_function
 from cloudburst.core.wire import unpack_context
@@ -80,6 +80,25 @@ def test_arguments_belong_to_steps_by_index() -> None:
 
     assert one.arguments == ((2, "", 1), (0, "k", 1), (2, "", 1))
     assert one.given == (2, 0)
+
+
+def test_what_is_for_all_sources_is_for_each_of_them() -> None:
+    arguments = (("y", "", 1), (SOURCES, "", 2), ("z", "", 1))
+
+    one = run(JOIN, arguments, (b"1", b"2", b"3", b"4"))
+
+    assert one.arguments == ((1, "", 1), (0, "", 2), (1, "", 2), (2, "", 1))
+    assert one.call.frames == [b"1", b"2", b"3", b"2", b"3", b"4"]
+    assert run(JOIN, one.call.arguments, tuple(one.call.frames)).arguments == one.arguments
+
+
+def test_a_lone_function_is_a_source() -> None:
+    assert run(LONE, ((SOURCES, "", 1),), (b"1",)).arguments == ((0, "", 1),)
+
+
+def test_what_is_for_all_sources_comes_with_its_frames() -> None:
+    with pytest.raises(ProtocolError):
+        run(JOIN, ((SOURCES, "", 2),), (b"1",))
 
 
 def test_an_argument_of_no_step_is_the_callers_mistake() -> None:

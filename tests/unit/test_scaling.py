@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from elastic import IDLE, SIZE, call, cluster_of, fan, resized
-from scheduling import SHORT, Cluster, started
+from scheduling import LONG, SHORT, Cluster, started
 
 from cloudburst.core.hosts import PoolSize
 from cloudburst.scheduler.placement import LONG as WORTH_ANOTHER
@@ -109,6 +109,29 @@ def test_brief_work_that_nobody_has_time_for_gets_executors_that_have(cluster: C
 
     # Both are late by now: for two executors that are held up there are two others.
     assert resized(cluster.pass_time(GROW_EVERY)) == [("host", 4)]
+
+
+def test_runs_that_go_together_need_one_executor_for_all_of_them() -> None:
+    cluster = cluster_of("a", "b", size=SIZE._replace(most=20, ceiling=20))
+    cluster.register("m", batch=(4, 0.0))
+    cluster.learn("m", LONG)
+    call(cluster, 16, "m")
+    assert cluster.state.life.placing.queues.waits_for_room is False
+    for number in range(5):
+        cluster.call(f"more{number}", "m")
+
+    assert resized(cluster.pass_time(GROW_AFTER)) == [("host", 4)]
+
+
+def test_but_not_those_that_may_cost_an_executor() -> None:
+    cluster = cluster_of("a", "b", size=SIZE._replace(most=20, ceiling=20))
+    cluster.register("m", batch=(4, 0.0))
+    cluster.learn("m", LONG)
+    call(cluster, 8, "m")
+    cluster.die("a")
+    cluster.die("b")
+
+    assert resized(cluster.pass_time(GROW_AFTER)) == [("host", 8)]
 
 
 def test_what_an_executor_died_of_gets_one_of_its_own() -> None:

@@ -9,7 +9,7 @@ from cloudburst.core.hosts import Knock
 from cloudburst.core.messages import Finished, Probe, RunState, RunStatus, Stop, Watch
 from cloudburst.errors import InvocationCancelledError
 from cloudburst.kvs.base import RecordRun
-from cloudburst.scheduler.checks import CHECK_EVERY
+from cloudburst.scheduler.checks import CHECK_EVERY, KNOCK_AFTER
 from cloudburst.scheduler.events import Command, Send
 
 
@@ -188,6 +188,53 @@ def test_who_waits_for_something_of_what_is_over_is_told_so(
     state = RunState.RUNNING if run_id == "r1" else RunState.UNKNOWN
     assert stop == Send("a", Stop(run_id, epoch, state))
     assert knock == Send("host", Knock("a"))
+
+
+@pytest.mark.parametrize(("run_id", "epoch"), [("r1", 0), ("ended", 1)])
+def test_code_of_what_is_over_that_keeps_a_run_from_its_turn_is_ended(
+    cluster: Cluster, run_id: str, epoch: int
+) -> None:
+    """It was started by an earlier scheduler, and came after the executor had introduced itself."""
+    cluster.call("r1")
+    cluster.call("r2")
+    assert cluster.places("r2") == ["b"]
+
+    commands = cluster.stand("b", run_id, epoch, active=True)
+    commands += next_round(cluster)
+
+    assert ("b", run_id, epoch) in stops(commands)
+    assert ("host", Knock("b")) in sent(commands, Knock)
+    cluster.let_go("b", run_id, epoch)
+    assert list(cluster.state.members.executors["b"].shares) == ["r2"]
+
+
+def test_an_answer_of_an_earlier_epoch_leaves_the_share_that_is_there(cluster: Cluster) -> None:
+    cluster.call("r1")
+    cluster.hand_back("a", "r1")
+    cluster.live(1.0)
+    (place,) = cluster.places("r1")
+
+    assert stops(cluster.stand(place, "r1", 1, active=True)) == [(place, "r1", 1)]
+
+    assert cluster.state.members.executors[place].shares["r1"][0] == 2
+
+
+def test_who_does_not_answer_for_long_is_knocked_for_once(cluster: Cluster) -> None:
+    """Its code may be of a run of which nobody knows, and end in an hour."""
+    cluster.call("r1")
+
+    rounds = [sent(next_round(cluster), Knock) for _ in range(8)]
+
+    assert [len(knocks) for knocks in rounds] == [0] * KNOCK_AFTER + [1] + [0] * (7 - KNOCK_AFTER)
+    assert rounds[KNOCK_AFTER] == [("host", Knock("a"))]
+
+
+def test_who_answers_is_not_knocked_for(cluster: Cluster) -> None:
+    cluster.call("r1")
+
+    for _ in range(KNOCK_AFTER + 3):
+        assert sent(next_round(cluster), Knock) == []
+        cluster.stand("a", "r1", active=True)
 
 
 def test_late_answers_to_an_earlier_epoch_do_not_count(cluster: Cluster) -> None:

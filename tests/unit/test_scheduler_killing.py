@@ -8,7 +8,7 @@ from cloudburst.core.hosts import Knock, Replace
 from cloudburst.core.messages import Probe, Stop
 from cloudburst.errors import InvocationCancelledError
 from cloudburst.scheduler.events import Command
-from cloudburst.scheduler.lifecycle import KILL_AGAIN
+from cloudburst.scheduler.stopping import KILL_AGAIN
 
 CANCELLED = [("r1", InvocationCancelledError)]
 
