@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from posting import Office
 from running import in_vain, no_calls
-from sockets import PATIENCE, short_folder, wait_until
+from sockets import PATIENCE, wait_until
 
 from cloudburst.core.messages import Mail
 from cloudburst.errors import KVSUnavailable, SerializationError, UsageError
@@ -29,12 +29,6 @@ from cloudburst.serialization import pack
 @pytest.fixture
 def store() -> MemoryStore:
     return MemoryStore()
-
-
-@pytest.fixture
-def folder() -> Iterator[str]:
-    with short_folder() as folder:
-        yield folder
 
 
 @pytest.fixture
