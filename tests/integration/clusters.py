@@ -1,13 +1,17 @@
-"""Clusters that the tests of one file share."""
+"""Clusters that the tests of one file share, and calls to them."""
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from watching import wait_until
 
-from cloudburst import LocalCluster
+from cloudburst import CloudburstConnection, LocalCluster
+
+SOON = 5.0
+"""Seconds within which every error has to come."""
 
 
 @contextmanager
@@ -24,3 +28,10 @@ def cluster_of(executors: int) -> Iterator[LocalCluster]:
             with started.connect() as first:
                 wait_until(lambda: len(first.status().executors) == executors, "all are ready")
             yield started
+
+
+def call(connection: CloudburstConnection, name: str, *args: Any, **options: Any) -> Any:
+    """Call the function of that name, with these options."""
+    function = connection.get_function(name)
+    assert function is not None
+    return function.options(**options)(*args)
