@@ -24,6 +24,7 @@ from cloudburst.config import (
     HostConfig,
     LocalConfig,
     SchedulerConfig,
+    cache_memory,
     executor_memory,
     executor_range,
     log_level,
@@ -107,6 +108,13 @@ def _add_pool_flags(parser: argparse.ArgumentParser) -> None:
         help="let go of class instances where an executor takes more; 0: never; default: half of "
         "the machine's memory, divided by its cores",
     )
+    flag(
+        "--cache-memory",
+        type=int,
+        metavar="MIB",
+        help="shared memory for objects that functions read; 0: none; default: a quarter of the "
+        "machine's memory",
+    )
     _add_resources_flag(parser)
 
 
@@ -126,6 +134,8 @@ def up(flags: argparse.Namespace) -> None:
     if flags.executor_memory is not None:
         memory = str(flags.executor_memory)
         os.environ["CLOUDBURST_EXECUTOR_MEMORY"] = memory  # for the cluster that this one starts
+    if flags.cache_memory is not None:
+        os.environ["CLOUDBURST_CACHE_MEMORY"] = str(flags.cache_memory)
     life = Life()
     try:
         with LocalCluster(
@@ -188,6 +198,7 @@ def _host(flags: argparse.Namespace, life: Life) -> None:
             flags.executors, flags.min, flags.max
         )
         flags.executor_memory = executor_memory(flags.executor_memory)
+        flags.cache_memory = cache_memory(flags.cache_memory)
     host.main(_config(HostConfig, flags), life)
 
 

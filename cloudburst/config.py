@@ -106,6 +106,8 @@ class HostConfig(_Config):
         idle_timeout: seconds without work after which one above the minimum is let go.
         executor_memory: MiB that each may take before it lets go of class instances that DAGs
             keep there, see `executor_memory`; 0 for any number.
+        cache_memory: MiB of shared memory for objects that its executors read, see
+            `cache_memory`; 0 for no cache.
         start_method: ``fork`` from a warm zygote, or ``spawn`` a fresh interpreter each, where
             forking is not safe.
         drain_timeout: seconds that runs have to end once a signal asked the host to.
@@ -119,6 +121,7 @@ class HostConfig(_Config):
     max_executors: int = 0
     idle_timeout: float = IDLE_TIMEOUT
     executor_memory: int = 0
+    cache_memory: int = 0
     start_method: str = "spawn" if sys.platform == "darwin" else "fork"
     drain_timeout: float = 30.0
     resources: str = ""
@@ -146,6 +149,7 @@ class ExecutorConfig(_Config):
         bind: as in `HostConfig`.
         instance_idle: seconds after which an unused class instance of a DAG is let go.
         executor_memory: as in `HostConfig`.
+        cache: the folder of its host's cache, or "" if there is none.
         board_fd: the descriptor of its host's board, or -1 if there is none.
         slot: its place on the board.
         resources: as in `HostConfig`.
@@ -158,6 +162,7 @@ class ExecutorConfig(_Config):
     bind: str
     instance_idle: float = 600.0
     executor_memory: int = 0
+    cache: str = ""
     board_fd: int = -1
     slot: int = -1
     resources: str = ""
@@ -179,6 +184,7 @@ class LocalConfig(_Config):
         max_executors: as in `HostConfig`.
         idle_timeout: as in `HostConfig`.
         executor_memory: as in `HostConfig`.
+        cache_memory: as in `HostConfig`.
         policy: as in `SchedulerConfig`.
         kvs_url: an external key-value store, or "" for the embedded one.
         data_dir: where the embedded store keeps its data, or "" to keep it in memory only.
@@ -192,6 +198,7 @@ class LocalConfig(_Config):
     max_executors: int = 0
     idle_timeout: float = IDLE_TIMEOUT
     executor_memory: int = 0
+    cache_memory: int = 0
     policy: str = POLICIES[0]
     kvs_url: str = ""
     data_dir: str = ""
@@ -279,14 +286,33 @@ def executor_memory(given: int | None = None) -> int:
     Raises:
         UsageError: it is no such number.
     """
+    chosen = _mebibytes("an executor's memory", "any", given, "CLOUDBURST_EXECUTOR_MEMORY")
+    return _machine_memory() // (2 * usable_cores() << 20) if chosen is None else chosen
+
+
+def cache_memory(given: int | None = None) -> int:
+    """How many MiB of shared memory a host may use for objects that its executors read.
+
+    Args:
+        given: so many; or else ``CLOUDBURST_CACHE_MEMORY``, or if that is not set a quarter of
+            the machine's memory. 0 for no cache.
+
+    Raises:
+        UsageError: it is no such number.
+    """
+    chosen = _mebibytes("the cache's memory", "none", given, "CLOUDBURST_CACHE_MEMORY")
+    return _machine_memory() // (4 << 20) if chosen is None else chosen
+
+
+def _mebibytes(what: str, zero: str, given: int | None, variable: str) -> int | None:
     chosen: int | str | None = given
     if chosen is None:
-        chosen = os.environ.get("CLOUDBURST_EXECUTOR_MEMORY") or None
+        chosen = os.environ.get(variable) or None
     if chosen is None:
-        return _machine_memory() // (2 * usable_cores() << 20)
+        return None
     text = str(chosen)
     if re.fullmatch("[0-9]{1,12}", text) is None:
-        raise UsageError(f"an executor's memory is a number of MiB, 0 for any, not {text:.80}")
+        raise UsageError(f"{what} is a number of MiB, 0 for {zero}, not {text:.80}")
     return int(text)
 
 

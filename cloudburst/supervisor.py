@@ -66,6 +66,7 @@ class Supervisor:
             idle_timeout=config.idle_timeout,
             resources=config.resources,
             executor_memory=config.executor_memory,
+            cache_memory=config.cache_memory,
         )
         self._host = HostRole("host", host.to_json(), directory.path, HOST_GRACE, self._poller)
 

@@ -284,6 +284,7 @@ class CloudburstConnection(Catalog, Objects):
         self._calls.fail_all(ClusterError("the connection was closed before the run's end"))
         if self._store is not None:
             self._store.close()
+        self._caches.close()
         if self._cluster is not None:
             self._cluster.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from cloudburst.cache.changes import LocalCaches
 from cloudburst.core.ids import check_key
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Delete, KeyValueStore
@@ -20,6 +21,7 @@ class Objects:
 
     def __init__(self, store: Callable[[], KeyValueStore]) -> None:
         self._objects_in = store
+        self._caches = LocalCaches()
 
     def get_object(self, key: str, default: Any = None) -> Any:
         """Read an object from the KVS: one that was put, or a run's result by its id.
@@ -50,6 +52,7 @@ class Objects:
             KVSUnavailable: the store does not answer.
         """
         write_objects(self._objects_in(), {check_key(key): value})
+        self._caches.drop_written([key])
 
     def delete_object(self, key: str) -> bool:
         """Delete an object from the KVS. Returns whether there was one.
@@ -62,4 +65,5 @@ class Objects:
             KVSUnavailable: the store does not answer.
         """
         (existed,) = self._objects_in().execute([Delete(keys.object_key(check_key(key)))])
+        self._caches.drop_written([key])
         return bool(existed)

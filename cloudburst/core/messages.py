@@ -78,6 +78,7 @@ class RunContext(NamedTuple):
         parent: the run whose code has called it, or "".
         alone: whether it is not to be put into one batch with others.
         warms: whether code is only to be loaded, and not called.
+        fresh: whether what it reads may not be older than that, because it runs on several hosts.
     """
 
     plan: str
@@ -94,6 +95,7 @@ class RunContext(NamedTuple):
     parent: str = ""
     alone: bool = False
     warms: bool = False
+    fresh: bool = False
 
 
 class Hello(NamedTuple):

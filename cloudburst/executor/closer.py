@@ -14,6 +14,7 @@ import signal
 from types import FrameType
 from typing import Any
 
+from cloudburst.cache.reader import ObjectReader
 from cloudburst.errors import UsageError
 from cloudburst.executor.calling import fits
 from cloudburst.executor.instances import Instance
@@ -109,7 +110,7 @@ class Closer:
         return problem
 
     def _call(self, instance: Instance) -> None:
-        library = UserLibrary(self._store, _NO_RUN, _NO_RUN, "", 0, "")
+        library = UserLibrary(ObjectReader(self._store), _NO_RUN, _NO_RUN, "", 0, "")
         library.step = instance.step
         close = instance.value.close
         if fits(close, library):

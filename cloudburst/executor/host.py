@@ -30,6 +30,7 @@ from cloudburst.core.messages import PROTOCOL, Frames
 from cloudburst.core.wire import decode, encode
 from cloudburst.errors import ClusterError, ProtocolError
 from cloudburst.executor.board import Board
+from cloudburst.executor.caching import HostCache
 from cloudburst.executor.lease import TERM, Lease, clock
 from cloudburst.executor.pool import RETIRED, Pool, judged
 from cloudburst.executor.pool_events import (
@@ -83,6 +84,7 @@ class Host:
         self._life = life
         self._pool = Pool(self.name, config.min_executors, config.ceiling, config.drain_timeout)
         self._board = Board.create(config.ceiling)
+        self._cache = HostCache(self.name, config.kvs_url, config.cache_memory << 20)
         self._lease = Lease()
         self._renewal = Renewal(self.name, config.kvs_url, TERM)
         # Nothing waits for a connection: an old heartbeat would belie executors that came since.
@@ -112,6 +114,7 @@ class Host:
             if self._pool.complete and not self._said_ready:
                 self._said_ready = True
                 self._life.ready(self.name)
+                self._cache.start()
 
     def stop(self) -> bool:
         """End the executors. Returns whether the scheduler may hear of it."""
@@ -121,6 +124,7 @@ class Host:
             for pid in self._pool.pids:
                 zygote.signal(pid, signal.SIGKILL)
         self._remove_sockets("*")
+        self._cache.close()
         if not self._pool.draining:
             return False
         for command in self._pool.end(clock()):
@@ -159,7 +163,9 @@ class Host:
             case Leave():
                 self._leaving = True
             case StartZygote():
-                self._zygote = ZygoteLink(self._config, self.name, self._board, self._poller)
+                self._zygote = ZygoteLink(
+                    self._config, self.name, self._board, self._cache.path, self._poller
+                )
             case Fork() | End() | Dismiss() | Kill() | Nudge() | Ping() | DropZygote():
                 if self._zygote is not None:
                     self._command(self._zygote, command)

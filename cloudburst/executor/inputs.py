@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from cloudburst.core.messages import Buffer, Frames
+from cloudburst.cache.reader import ObjectReader, Stored
+from cloudburst.core.messages import Frames, RunContext
 from cloudburst.core.plan import PlanStep
 from cloudburst.errors import (
     InvocationCancelledError,
@@ -14,8 +15,6 @@ from cloudburst.errors import (
     NoValidResult,
 )
 from cloudburst.executor.events import Argument, Local, Work
-from cloudburst.kvs import keys
-from cloudburst.kvs.base import Get, KeyValueStore
 from cloudburst.serialization import (
     CloudburstReference,
     describe,
@@ -59,11 +58,11 @@ class Inputs:
     """Makes values of what came for a segment.
 
     Args:
-        store: for references.
+        objects: reads what references name.
     """
 
-    def __init__(self, store: KeyValueStore) -> None:
-        self._store = store
+    def __init__(self, objects: ObjectReader) -> None:
+        self._objects = objects
         self._invalid: dict[bytes, list[Any]] = {}
 
     def upstream(self, work: Work) -> list[Any]:
@@ -118,22 +117,23 @@ class Inputs:
         for argument in work.arguments:
             if argument.step != step:
                 continue
-            value = self._argument(argument, work.route.context.patience if waits else None)
+            value = self._argument(argument, work.route.context, waits=waits)
             if argument.keyword:
                 keywords[argument.keyword] = value
             else:
                 positional.append(value)
         return positional + upstream, keywords
 
-    def _argument(self, argument: Argument, patience: float | None) -> Any:
+    def _argument(self, argument: Argument, context: RunContext, *, waits: bool) -> Any:
         value = unpack(argument.frames)
         if not has_references(argument.frames):
             return value
-        found = self._fetch(references_in(value), patience)
+        patience = context.patience if waits else None
+        found = self._fetch(references_in(value), patience, fresh=context.fresh)
         return resolve(value, found.__getitem__)
 
     def _fetch(
-        self, references: list[CloudburstReference], timeout: float | None
+        self, references: list[CloudburstReference], timeout: float | None, *, fresh: bool
     ) -> dict[CloudburstReference, Any]:
         """Read what references stand for; keys may not be there yet, unless that is None."""
         deadline = time.monotonic() + (timeout or 0.0)
@@ -141,10 +141,10 @@ class Inputs:
         found: dict[CloudburstReference, Any] = {}
         while True:
             missing = [reference for reference in references if reference not in found]
-            blobs = self._store.execute([Get(keys.object_key(r.key)) for r in missing])
-            for reference, blob in zip(missing, blobs, strict=True):
-                if blob is not None:
-                    found[reference] = _referenced(reference, blob)
+            read = self._objects.read([reference.key for reference in missing], fresh=fresh)
+            for reference, stored in zip(missing, read, strict=True):
+                if stored is not None:
+                    found[reference] = _referenced(reference, stored)
             if len(found) == len(references):
                 return found
             if timeout is None:
@@ -156,13 +156,12 @@ class Inputs:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _referenced(reference: CloudburstReference, blob: Buffer) -> Any:
+def _referenced(reference: CloudburstReference, stored: Stored) -> Any:
     if not reference.deserialize:
-        return bytes(blob)
-    frames = split(blob)
-    value = unpack(frames)
+        return bytes(stored.blob)
+    value = stored.load()
     if failure_in(value) is not None:
-        raise StepFailed(frames, f"the run {reference.key!r} that it refers to failed")
+        raise StepFailed(split(stored.blob), f"the run {reference.key!r} that it refers to failed")
     return value
 
 

@@ -7,21 +7,21 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeGuard, Unpack
 
+from cloudburst.cache.reader import ObjectReader, Stored
 from cloudburst.calls.chain import Then
 from cloudburst.calls.future import CloudburstFuture
 from cloudburst.core.ids import check_key, check_text
 from cloudburst.core.options import OptionsSaid, RunOptions, check_wait, make_options
 from cloudburst.errors import UsageError
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import Delete, KeyValueStore
-from cloudburst.kvs.objects import read_objects, write_objects
-from cloudburst.serialization import NotAValue
+from cloudburst.kvs.base import Delete
+from cloudburst.kvs.objects import write_objects
+from cloudburst.serialization import NotAValue, failure_in
 
 _ID = re.compile(
     r"[^/]+/\d+/[A-Za-z0-9_.\-]+@(?:ipc://[^\0]+|tcp://[^\s/]+:(?P<port>\d{1,5}))", re.DOTALL
 )
 MAX_PORT = 65535
-_MISSING = object()
 _log = logging.getLogger("cloudburst.user")
 
 
@@ -70,20 +70,23 @@ class UserLibrary:
     """
 
     __slots__ = (
-        "_address", "_caller", "_epoch", "_id", "_id_of", "_post", "_recipient", "_store",
-        "run_id", "step",
+        "_address", "_caller", "_epoch", "_fresh", "_id", "_id_of", "_objects", "_post",
+        "_recipient", "run_id", "step",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0917  all that it stands for
         self,
-        store: KeyValueStore,
+        objects: ObjectReader,
         post: Post,
         caller: Caller,
         run_id: str,
         epoch: int,
         address: str,
+        *,
+        fresh: bool = False,
     ) -> None:
-        self._store = store
+        self._objects = objects
+        self._fresh = fresh
         self._post = post
         self._caller = caller
         self._epoch = epoch
@@ -93,7 +96,14 @@ class UserLibrary:
         self.run_id = run_id
         self.step = ""
 
-    def get(self, key: str | Iterable[str], default: Any = None, timeout: float = 0.0) -> Any:
+    def get(
+        self,
+        key: str | Iterable[str],
+        default: Any = None,
+        timeout: float = 0.0,
+        *,
+        fresh: bool = False,
+    ) -> Any:
         """Read a value from the KVS.
 
         Args:
@@ -101,9 +111,13 @@ class UserLibrary:
             default: what stands for a missing value.
             timeout: seconds to wait until none is missing; by default it does not wait. While it
                 waits, this function's executor does not count as busy.
+            fresh: get the newest value there is. By default, what others have written on other
+                machines may be missed for a moment, and at most a second; never what was written
+                by this run, or on this machine.
 
         Returns:
-            The value. It is a snapshot of its own: changing it changes nothing in the KVS.
+            The value, a snapshot. Arrays of 16 KiB and more are read-only, because others may
+            share their memory: ``.copy()`` them to change them. All else is the function's own.
 
         Raises:
             InvalidName: nothing can be stored under a key.
@@ -118,8 +132,8 @@ class UserLibrary:
 
         def all_are_there() -> bool:
             rest = [name for name in names if name not in found]
-            values = read_objects(self._store, rest, _MISSING)
-            found.update((name, value) for name, value in values.items() if value is not _MISSING)
+            read = self._objects.read(rest, fresh=fresh or self._fresh)
+            found.update((n, _value_of(s)) for n, s in zip(rest, read, strict=True) if s)
             return len(found) == len(set(names))
 
         if not all_are_there() and timeout:
@@ -152,7 +166,8 @@ class UserLibrary:
             if len(names) != len(values):
                 raise UsageError(f"put got {len(names)} keys, but {len(values)} values")
             items = dict(zip(names, values, strict=True))
-        write_objects(self._store, items)
+        write_objects(self._objects.store, items)
+        self._objects.changed(items)
 
     def delete(self, key: str) -> bool:
         """Delete a value from the KVS. Returns whether there was one.
@@ -165,7 +180,8 @@ class UserLibrary:
             KVSUnavailable: the store does not answer.
         """
         self._post.flush()
-        (existed,) = self._store.execute([Delete(keys.object_key(check_key(key)))])
+        (existed,) = self._objects.store.execute([Delete(keys.object_key(check_key(key)))])
+        self._objects.changed([key])
         return bool(existed)
 
     get_object = get
@@ -287,6 +303,14 @@ class UserLibrary:
 
     def __repr__(self) -> str:
         return f"<UserLibrary of step {self.step!r} in run {self.run_id}>"
+
+
+def _value_of(stored: Stored) -> Any:
+    value = stored.load()
+    failure = failure_in(value)
+    if failure is not None:
+        raise failure.exception()
+    return value
 
 
 def _check_id(recipient: object) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import GeneratorType
 from typing import Any, NamedTuple
 
+from cloudburst.cache.reader import ObjectReader
 from cloudburst.core.plan import PlanStep
 from cloudburst.errors import (
     CloudburstError,
@@ -27,7 +28,6 @@ from cloudburst.executor.inputs import DoesNotCount, Inputs, NotThereYet, StepFa
 from cloudburst.executor.library import UserLibrary
 from cloudburst.executor.nested import NestedCalls
 from cloudburst.executor.post import PostOffice
-from cloudburst.kvs.base import KeyValueStore
 from cloudburst.serialization import (
     describe,
     pack,
@@ -57,7 +57,7 @@ class Runner:
     Args:
         name: the executor's name, for failures.
         address: the executor's address, part of the ids that steps receive messages under.
-        store: for references and the user library.
+        objects: what references name, and the user library reads.
         post: carries the steps' messages.
         nested: makes the steps' calls.
         functions: the loaded user code.
@@ -68,7 +68,7 @@ class Runner:
         self,
         name: str,
         address: str,
-        store: KeyValueStore,
+        objects: ObjectReader,
         post: PostOffice,
         nested: NestedCalls,
         functions: Functions,
@@ -76,8 +76,8 @@ class Runner:
     ) -> None:
         self._name = name
         self._address = address
-        self._store = store
-        self._inputs = Inputs(store)
+        self._objects = objects
+        self._inputs = Inputs(objects)
         self._post = post
         self._nested = nested
         self._functions = functions
@@ -206,7 +206,13 @@ class Runner:
 
     def _library(self, work: Work) -> UserLibrary:
         return UserLibrary(
-            self._store, self._post, self._nested, work.run_id, work.epoch, self._address
+            self._objects,
+            self._post,
+            self._nested,
+            work.run_id,
+            work.epoch,
+            self._address,
+            fresh=work.route.context.fresh,
         )
 
     def _leaving(self, work: Work, step: PlanStep, value: Any) -> Input:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from types import FrameType
 
+from cloudburst.cache.reader import reader_of
 from cloudburst.config import ExecutorConfig, resources_in
 from cloudburst.core.messages import (
     PROTOCOL,
@@ -97,9 +98,12 @@ class ExecutorServer:
         self.store = RedisStore(config.kvs_url)
         self.spare_store = RedisStore(config.kvs_url)
         self.state = ExecutorState(self.inbox.address)
-        budget = config.executor_memory << 20
-        self.instances = Instances(Closer(self.store).close, config.instance_idle, budget)
         self.doorbell = Doorbell(self.look)
+        budget = config.executor_memory << 20
+        self.objects = reader_of(
+            self.store, config.cache, config.name, self.doorbell.shut_meanwhile
+        )
+        self.instances = Instances(Closer(self.store).close, config.instance_idle, budget)
         address = self.inbox.address
         self.waiting = Waiting(self.pump, self._say_waits, self.doorbell)
         self.post = PostOffice(address, self.peers, self.store, self.waiting, self.doorbell)
@@ -107,7 +111,7 @@ class ExecutorServer:
         calls = NestedCalls(self.nested, self.store)
         functions = Functions(self.store, self.instances)
         self.runner = Runner(
-            config.name, address, self.store, self.post, calls, functions, self.doorbell
+            config.name, address, self.objects, self.post, calls, functions, self.doorbell
         )
         self.says_running = writer_of(config.board_fd, config.slot)
         self.finished: list[Deliver] = []
@@ -349,6 +353,7 @@ class ExecutorServer:
         self.inbox.close()
         self.scheduler.close()
         self.peers.close()
+        self.objects.close()
         self.store.close()
         self.spare_store.close()
 

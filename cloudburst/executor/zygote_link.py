@@ -34,16 +34,20 @@ class ZygoteLink:
         config: the host's.
         host: name of the host.
         board: where its executors say what they run.
+        cache: the folder of its cache, or "".
         poller: the host's, which is told of what to wait for.
 
     Raises:
         ClusterError: the process cannot be started.
     """
 
-    def __init__(self, config: HostConfig, host: str, board: Board, poller: Poller) -> None:
+    def __init__(
+        self, config: HostConfig, host: str, board: Board, cache: str, poller: Poller
+    ) -> None:
         self._config = config
         self._host = host
         self._board = board
+        self._cache = cache
         self._poller = poller
         self._ready = False
         self._lost = False
@@ -88,6 +92,7 @@ class ZygoteLink:
             kvs_url=self._config.kvs_url,
             bind=self._config.bind,
             executor_memory=self._config.executor_memory,
+            cache=self._cache,
             board_fd=self._board.fileno(),
             slot=slot,
             resources=self._config.resources,

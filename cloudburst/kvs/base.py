@@ -7,16 +7,23 @@ travels in one pipeline, and every store is tested by the same suite.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from cloudburst.core.messages import Buffer
 
 
 class Get(NamedTuple):
-    """-> the value, or None. A large value may come as a read-only memoryview."""
+    """-> the value, or None. A large value may come as a memoryview that is the caller's own."""
 
     key: str
+
+
+class Look(NamedTuple):
+    """-> the first ``size`` bytes of the value; b"" if there is none."""
+
+    key: str
+    size: int
 
 
 class Put(NamedTuple):
@@ -172,6 +179,7 @@ class CommitRun(NamedTuple):
 
 Operation: TypeAlias = (
     Get
+    | Look
     | Put
     | PutIfAbsent
     | Delete
@@ -206,3 +214,14 @@ class KeyValueStore(Protocol):
 
     def close(self) -> None:
         """Give back the connection. Closing twice is harmless."""
+
+
+Place: TypeAlias = Callable[[int], memoryview | None]
+"""Gives writable memory for a large value of so many bytes; None if there is none."""
+
+
+class LoadingStore(KeyValueStore, Protocol):
+    """A store that reads large values to where the caller wants them."""
+
+    def load(self, operations: Sequence[Operation], place: Place) -> list[Any]:
+        """As `execute`; a large value comes as the memory that ``place`` has given for it."""

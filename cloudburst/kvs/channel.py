@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 import hiredis
 
 from cloudburst.core.messages import Buffer
+from cloudburst.kvs.base import Place
 from cloudburst.kvs.commands import LARGE, Command, Part
 
 ReplyError = hiredis.ReplyError
@@ -91,6 +92,7 @@ class Channel:
         self._buffer = bytearray(_CHUNK)
         self._poller = select.poll()
         self._poller.register(sock, select.POLLIN)
+        self._place: Place | None = None
         self._timeout = -1.0
         self.close = close
         self.set_timeout(timeout)
@@ -114,10 +116,11 @@ class Channel:
         """Whether nothing has come in: between commands, only the end of the connection can."""
         return not self._poller.poll(0)
 
-    def exchange(self, commands: Sequence[Command]) -> list[Any]:
+    def exchange(self, commands: Sequence[Command], place: Place | None = None) -> list[Any]:
         """Send all commands, then read their replies; errors are returned, not raised.
 
-        After any exception the channel is out of step and must be closed.
+        Large values come in memory that ``place`` gives, or that is made for each. After any
+        exception the channel is out of step and must be closed.
 
         Raises:
             Lost: the connection ended, or nothing moved for ``timeout`` seconds.
@@ -125,6 +128,7 @@ class Channel:
         """
         replies: list[Any] = []
         pieces = pack(commands)
+        self._place = place
         try:
             self._send(pieces)
             for _ in commands:
@@ -169,12 +173,16 @@ class Channel:
         start = end + 2
         if length < LARGE:  # which is more than the buffer holds
             return None
-        block = memoryview(bytearray(length + 2))
+        placed = None if self._place is None else self._place(length)
+        block = memoryview(bytearray(length)) if placed is None else placed
         filled = size - start
         block[:filled] = memoryview(self._buffer)[start:size]
-        while filled < length + 2:
+        while filled < length:
             filled += self._receive(block[filled:])
-        return block[:length].toreadonly()
+        end_of_line = memoryview(self._buffer)[:2]
+        while end_of_line:
+            end_of_line = end_of_line[self._receive(end_of_line) :]
+        return block
 
     def _receive(self, target: bytearray | memoryview) -> int:
         try:

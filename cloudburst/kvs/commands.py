@@ -20,6 +20,7 @@ from cloudburst.kvs.base import (
     GetFields,
     Hold,
     Increment,
+    Look,
     Members,
     Operation,
     Put,
@@ -80,7 +81,7 @@ LOAD_SCRIPTS: Final = tuple(
 )
 
 _REPEATABLE = frozenset(
-    (Get, Put, GetFields, SetFields, AddMember, DropMember, Members, Hold, Time, RecordRun),
+    (Get, Look, Put, GetFields, SetFields, AddMember, DropMember, Members, Hold, Time, RecordRun),
 )
 
 
@@ -229,6 +230,7 @@ def _members(reply: list[bytes]) -> list[str]:
 
 _ENCODERS: dict[type, Callable[[Any], Command]] = {
     Get: lambda operation: Command(("GET", operation.key), _itself),
+    Look: lambda operation: Command(("GETRANGE", operation.key, 0, operation.size - 1), _itself),
     Put: _put,
     PutIfAbsent: _put,
     Delete: lambda operation: Command(("DEL", operation.key), bool),

@@ -35,6 +35,11 @@ def object_key(name: str) -> str:
     return f"cb:object:{{{name}}}"
 
 
+def object_name(key: str) -> str:
+    """The object that has that key."""
+    return key.removeprefix("cb:object:{").removesuffix("}")
+
+
 def run_key(run_id: str) -> str:
     """Of a run's record."""
     return f"cb:run:{{{run_id}}}"

@@ -24,6 +24,7 @@ from cloudburst.kvs.base import (
     GetFields,
     Hold,
     Increment,
+    Look,
     Members,
     Operation,
     Put,
@@ -61,6 +62,7 @@ class MemoryStore:
         self._entries: dict[str, _Entry] = {}
         self._verbs: dict[type, Callable[[Any], Any]] = {
             Get: self._get,
+            Look: self._look,
             Put: self._put,
             PutIfAbsent: self._put_if_absent,
             Delete: self._delete,
@@ -115,6 +117,9 @@ class MemoryStore:
 
     def _expire(self, key: str, ttl: float) -> None:
         self._entries[key].expires = self._clock() + ttl if ttl else math.inf
+
+    def _look(self, operation: Look) -> bytes:
+        return (self._get(Get(operation.key)) or b"")[: operation.size]
 
     def _get(self, operation: Get) -> bytes | None:
         entry = self._live(operation.key)

@@ -10,7 +10,7 @@ from cloudburst.core.messages import Buffer, Frames
 from cloudburst.errors import ValueTooLarge
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Delete, Get, KeyValueStore, Put
-from cloudburst.serialization import failure_in, join, pack, split, unpack
+from cloudburst.serialization import failure_in, join_for_store, pack, split, unpack
 
 MAX_VALUE = 511 * 1024 * 1024
 """Bytes of one value; Redis-protocol servers take 512 MiB, with what is stored beside it."""
@@ -73,5 +73,5 @@ def write_objects(store: KeyValueStore, items: Mapping[str, Any], ttl: float = 0
     for name, value in items.items():
         frames = pack(value, f"value of {name!r}").frames
         check_size(sum(map(len, frames)), f"value of {name!r}")
-        puts.append(Put(keys.object_key(check_key(name)), join(frames), ttl))
+        puts.append(Put(keys.object_key(check_key(name)), join_for_store(frames), ttl))
     store.execute(puts)

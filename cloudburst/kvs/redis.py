@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from cloudburst.errors import KVSUnavailable
-from cloudburst.kvs.base import Operation
+from cloudburst.kvs.base import Operation, Place
 from cloudburst.kvs.channel import Channel, Lost, PolledChannel, Refused, ReplyError
 from cloudburst.kvs.commands import LOAD_SCRIPTS, Command, answers, encode, is_repeatable
 from cloudburst.kvs.connection import (
@@ -61,13 +61,22 @@ class RedisStore:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._channel: Channel | None = None
+        self._place: Place | None = None
 
     def execute(self, operations: Sequence[Operation]) -> list[Any]:
         """See `KeyValueStore.execute`."""
+        return self._execute(operations, None)
+
+    def load(self, operations: Sequence[Operation], place: Place) -> list[Any]:
+        """See `LoadingStore.load`."""
+        return self._execute(operations, place)
+
+    def _execute(self, operations: Sequence[Operation], place: Place | None) -> list[Any]:
         if not operations:
             return []
         commands = encode(operations)
         with self._lock:
+            self._place = place
             replies = self._carry_out(commands, is_repeatable(operations))
         return answers(commands, replies)
 
@@ -160,7 +169,7 @@ class RedisStore:
             channel = self._connect(left)
         channel.set_timeout(left)
         try:
-            return channel.exchange(commands)
+            return channel.exchange(commands, self._place)
         except BaseException:
             # Also when the caller is interrupted: a reply that comes later must never be read
             # as the answer to a later command.

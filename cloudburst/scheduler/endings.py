@@ -15,7 +15,7 @@ from cloudburst.kvs import keys
 from cloudburst.kvs.base import Commit, CommitRun, DropMember
 from cloudburst.scheduler.events import Restored, Write
 from cloudburst.scheduler.run import Run, stop_error
-from cloudburst.serialization import join, pack_cluster_failure
+from cloudburst.serialization import join_for_store, pack_cluster_failure
 
 
 class Ending(NamedTuple):
@@ -115,7 +115,7 @@ def _write(  # noqa: PLR0917  what a commit consists of
         epoch=epoch,
         executor="",
         reason=reason,
-        result=join(frames),
+        result=join_for_store(frames),
         output_key=call.output_key,
         ttl=ttl,
         target=call.target,

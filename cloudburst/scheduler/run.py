@@ -170,6 +170,7 @@ class Run:
                 parent=call.parent,
                 alone=self.deaths > 0,
                 warms=call.warm > 0,
+                fresh=len({executor.host for executor in self.placed_on}) > 1,
             )
         )
 

@@ -38,7 +38,7 @@ from cloudburst.scheduler.lease import Lease
 from cloudburst.scheduler.policy import Policy
 from cloudburst.scheduler.run import first_epoch
 from cloudburst.scheduler.state import SchedulerState
-from cloudburst.serialization import join, pack_cluster_failure
+from cloudburst.serialization import join_for_store, pack_cluster_failure
 from cloudburst.transport import Context, Poller
 
 _LEASE = "lease"
@@ -233,7 +233,7 @@ def _restored(record: dict[str, bytes], clock: float) -> Restored:
 def _given_up(run_id: str, epoch: int, error: Exception, ttl: float) -> list[Operation]:
     """The end of a run that another version has accepted, or whose record is damaged."""
     failure = ClusterError(f"run {run_id} cannot be carried on, as its record says: {error}")
-    result = join(pack_cluster_failure(failure))
+    result = join_for_store(pack_cluster_failure(failure))
     return [
         CommitRun(run_id, RunState.FAILED, epoch, "", str(failure), result, "", ttl),
         DropMember(keys.OPEN_RUNS, run_id),

@@ -7,7 +7,7 @@ from cloudburst.serialization.failures import (
     pack_cluster_failure,
     pack_failure,
 )
-from cloudburst.serialization.frames import has_references, join, split
+from cloudburst.serialization.frames import has_references, join, join_for_store, split
 from cloudburst.serialization.functions import (
     FunctionCode,
     LoadedClass,
@@ -37,6 +37,7 @@ __all__ = [
     "failure_in",
     "has_references",
     "join",
+    "join_for_store",
     "pack",
     "pack_cluster_failure",
     "pack_failure",

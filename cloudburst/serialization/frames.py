@@ -2,16 +2,19 @@
 
 The head of a value without large buffers and references is a plain pickle. Otherwise it is::
 
-    u8 magic | u8 flags | u16 zero | u32 number of buffers | u64 bytes of pickle
+    u8 magic | u8 flags | u16 zero | u32 number of buffers | u64 bytes of pickle | u64 version
     u64 of each buffer: its length, and the highest bit if it was writable
     pickle
 
 As one blob, the frames follow each other with every buffer at a multiple of 64 bytes, so that
-arrays over a mapped blob are aligned for any vector instruction.
+arrays over a mapped blob are aligned for any vector instruction. In the store it has a version, a
+random number that tells it from all others that were ever stored under its key, unless it is so
+small that it may be compared as a whole.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,7 +27,11 @@ PICKLE = 0x80
 ALIGNMENT = 64
 _HAS_REFERENCES = 1
 _WRITABLE = 1 << 63
-_FIXED = struct.Struct("<BBHIQ")
+_FIXED = struct.Struct("<BBHIQQ")
+_VERSION_AT = 16
+VERSIONED_FROM = 4096
+"""Bytes of a blob from which on it has a version."""
+
 _ENTRY_SIZE = 8
 
 
@@ -53,8 +60,8 @@ def make_head(pickle: bytes, buffers: Sequence[Buffer], has_references: bool) ->
         has_references: whether there is a `CloudburstReference` in the value.
     """
     table = [len(buffer) | _writable_bit(buffer) for buffer in buffers]
-    fixed = (MAGIC, has_references, 0, len(buffers), len(pickle))
-    return struct.pack(f"<BBHIQ{len(table)}Q", *fixed, *table) + pickle
+    fixed = (MAGIC, has_references, 0, len(buffers), len(pickle), 0)
+    return struct.pack(f"<BBHIQQ{len(table)}Q", *fixed, *table) + pickle
 
 
 def read_head(data: Buffer) -> Head:
@@ -65,7 +72,7 @@ def read_head(data: Buffer) -> Head:
     """
     if len(data) < _FIXED.size or data[0] != MAGIC:
         raise SerializationError("this is not a value: it begins with neither a pickle nor a head")
-    _, _, _, count, pickle_size = _FIXED.unpack_from(data)
+    _, _, _, count, pickle_size, _ = _FIXED.unpack_from(data)
     start = _FIXED.size + _ENTRY_SIZE * count
     size = start + pickle_size
     if size > len(data):
@@ -86,7 +93,7 @@ def has_references(frames: Frames) -> bool:
 
 
 def join(frames: Frames) -> Buffer:
-    """One blob for the KVS. A single frame is its own blob and is not copied.
+    """One blob. A single frame is its own blob and is not copied.
 
     Raises:
         SerializationError: the frames are not those of one value.
@@ -96,9 +103,31 @@ def join(frames: Frames) -> Buffer:
     head = read_head(frames[0]) if frames else None
     if head is None or not _belong(head, frames):
         raise SerializationError("these are not the frames of one value")
-    parts: list[Buffer] = []
-    position = 0
-    for frame in frames:
+    return _joined(frames[:1], frames[1:])
+
+
+def join_for_store(frames: Frames) -> Buffer:
+    """As `join`; a blob of `VERSIONED_FROM` bytes or more has a version of its own.
+
+    Raises:
+        SerializationError: the frames are not those of one value.
+    """
+    if len(frames) == 1 and len(frames[0]) < VERSIONED_FROM:
+        return frames[0]
+    first = frames[0] if frames else b""
+    if len(frames) == 1 and first[0] == PICKLE:
+        start, rest = _FIXED.pack(MAGIC, 0, 0, 0, len(first), 0), first
+    else:
+        if not _belong(read_head(first), frames):
+            raise SerializationError("these are not the frames of one value")
+        start, rest = bytes(first[: _FIXED.size]), memoryview(first)[_FIXED.size :]
+    return _joined((start[:_VERSION_AT], os.urandom(8), rest), frames[1:])
+
+
+def _joined(first: Sequence[Buffer], others: Frames) -> bytes:
+    parts = [*first]
+    position = sum(map(len, first))
+    for frame in others:
         padding = -position % ALIGNMENT
         parts += (bytes(padding), frame)
         position += padding + len(frame)

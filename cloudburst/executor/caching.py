@@ -1,0 +1,86 @@
+"""The host's part in its machine's cache: a folder, and a thread that keeps it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+import time
+
+from cloudburst.cache.folder import OwnFolder
+from cloudburst.errors import UsageError
+
+LAST_MOMENTS = 0.3
+"""Seconds that the thread has to end: it may wait for a store."""
+
+_log = logging.getLogger(__name__)
+
+
+class HostCache:
+    """The cache of one host.
+
+    Args:
+        host: its name.
+        kvs_url: the store.
+        budget: bytes of all objects together; 0 for no cache.
+
+    Attributes:
+        path: the folder, for executors; "" if there is none.
+    """
+
+    def __init__(self, host: str, kvs_url: str, budget: int) -> None:
+        self._url = kvs_url
+        self._budget = budget
+        self._folder = _folder_for(host) if budget else None
+        self.path = "" if self._folder is None else os.fspath(self._folder.path)
+        self._ended, self._end = os.pipe()
+        # On a thread of its own, because the host must not wait for a store.
+        self._thread = threading.Thread(target=self._keep, name="cache", daemon=True)
+
+    def start(self) -> None:
+        """Take in what executors offer, from now on."""
+        if self._folder is not None:
+            self._thread.start()
+
+    def close(self) -> None:
+        """Remove it."""
+        os.write(self._end, b".")
+        if self._thread.ident is not None:
+            self._thread.join(LAST_MOMENTS)
+        if self._folder is not None:
+            self._folder.remove()
+
+    def _keep(self) -> None:
+        # They take 0.1 s to load, which the host has once its executors run.
+        from cloudburst.cache.keeper import CacheKeeper
+        from cloudburst.kvs.tracking import Tracking
+
+        assert self._folder is not None
+        try:
+            tracking = Tracking(self._url)
+        except UsageError:  # no single server: readers look for themselves
+            tracking = None
+        keeper = CacheKeeper(self._folder, tracking, self._budget)
+        try:
+            while not self._wait(keeper.descriptors(), keeper.next_deadline()):
+                keeper.turn()
+        finally:
+            keeper.close()
+
+    def _wait(self, descriptors: list[tuple[int, int]], deadline: float) -> bool:
+        """Wait for one of these, or until then. Returns whether the cache is to be closed."""
+        poller = select.poll()
+        poller.register(self._ended, select.POLLIN)
+        for fd, events in descriptors:
+            poller.register(fd, events)
+        seconds = max(0.0, deadline - time.monotonic())
+        return self._ended in dict(poller.poll(seconds * 1000 + 1))
+
+
+def _folder_for(host: str) -> OwnFolder | None:
+    try:
+        return OwnFolder(host)
+    except OSError as error:
+        _log.warning("objects are not cached on this machine: %s", error)
+        return None
