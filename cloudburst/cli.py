@@ -263,10 +263,12 @@ def _run_role(flags: argparse.Namespace) -> None:
 def _clear_orphan(run_dir: str, patience: float) -> None:
     if not run_dir:
         return
+    from cloudburst.cache.folder import remove_dead
     from cloudburst.kvs import embedded
     from cloudburst.rundir import clear_orphan
 
     clear_orphan(Path(run_dir), embedded.sweep, patience)
+    remove_dead()
 
 
 def _config(kind: type[Config], flags: argparse.Namespace) -> Config:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cloudburst import rundir
+from cloudburst.cache.folder import remove_dead
 from cloudburst.child import START_TIMEOUT, Child, start_role
 from cloudburst.config import (
     APPENDFSYNC,
@@ -172,3 +173,4 @@ def _stop(supervisor: Child, directory: Path | None) -> None:
     supervisor.stop(STOP_GRACE)
     if directory is not None:  # there only if the supervisor was killed
         rundir.clear_orphan(directory, embedded.sweep)
+    remove_dead()

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from cloudburst.cache.folder import remove_dead
 from cloudburst.child import Child, describe_exit, start_role
 from cloudburst.errors import ClusterError
 from cloudburst.kvs.embedded import EmbeddedServer
@@ -125,6 +126,12 @@ class HostRole(Role):
         with suppress(ClusterError):  # it died before it had a name
             for socket in self._directory.glob(f"{child.answer()}.*"):
                 socket.unlink(missing_ok=True)
+        remove_dead()
+
+    def stop(self) -> None:
+        """See `Part.stop`."""
+        super().stop()
+        remove_dead()  # its cache, if it had to be killed
 
 
 class Store(Part):

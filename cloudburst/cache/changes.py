@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,32 +28,47 @@ def drop_written(folder: CacheFolder, board: CacheBoard, names: Iterable[str]) -
 
 
 class LocalCaches:
-    """The caches of all hosts that this user has on this machine.
+    """The caches of all hosts that this user has on this machine. Threads may share it.
 
     Args:
         root: where they are; by default `memory_root`.
+        but: one that is left out.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, but: Path | None = None) -> None:
         self._root = root
+        self._but = but
+        self._turn = threading.Lock()
         self._known: dict[Path, tuple[CacheFolder, CacheBoard]] = {}
 
     def drop_written(self, names: Sequence[str]) -> None:
         """See `drop_written`; of no effect where there is no cache."""
-        there = folders(self._root)
-        for path in self._known.keys() - there:
-            self._close(path)
-        for path in there - self._known.keys():
-            with suppress(OSError):  # its host has just ended
-                folder = CacheFolder(path)
-                self._known[path] = folder, CacheBoard(folder.board)
-        for folder, board in self._known.values():
-            drop_written(folder, board, names)
+        with self._turn:
+            self._look()
+            for folder, board in self._known.values():
+                drop_written(folder, board, names)
 
     def close(self) -> None:
         """Give back what it has. Closing twice is harmless."""
-        for path in [*self._known]:
+        with self._turn:
+            for path in [*self._known]:
+                self._close(path)
+
+    def _look(self) -> None:
+        there = folders(self._root) - {self._but}
+        for path in self._known.keys() - there:
             self._close(path)
+        for path in there - self._known.keys():
+            with suppress(FileNotFoundError):  # its host has just ended
+                self._open(path)
+
+    def _open(self, path: Path) -> None:
+        folder = CacheFolder(path)
+        try:
+            self._known[path] = folder, CacheBoard(folder.board)
+        except BaseException:
+            folder.close()
+            raise
 
     def _close(self, path: Path) -> None:
         folder, board = self._known.pop(path)

@@ -18,12 +18,16 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from cloudburst.cache.board import make_board
 
 _STOPPED = 0.1
 """Seconds that a process at work takes at most to publish or drop an object."""
@@ -31,7 +35,7 @@ _STOPPED = 0.1
 _PAUSE = 0.0005
 
 _YOUNG = 10.0
-"""Seconds that a folder may have no locked owner yet."""
+"""Seconds in which a folder is made."""
 
 
 def memory_root() -> Path:
@@ -40,6 +44,17 @@ def memory_root() -> Path:
     if sys.platform == "linux" and os.access(memory, os.W_OK):
         return memory
     return Path(tempfile.gettempdir())
+
+
+def room_in(path: Path | int, reserve: float) -> int:
+    """Bytes that may still be written there.
+
+    Args:
+        path: a folder, or an open file.
+        reserve: the part of all there is that is left to others.
+    """
+    about = os.statvfs(path)
+    return int((about.f_bavail - reserve * about.f_blocks) * about.f_frsize)
 
 
 def file_name(key: str) -> str:
@@ -52,6 +67,9 @@ class CacheFolder:
 
     Args:
         path: the folder.
+
+    Raises:
+        OSError: it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,7 +78,8 @@ class CacheFolder:
         self.new = path / "new"
         self.board = path / "board"
         self.offers = path / "offers"
-        self._changes = os.open(path / "changes", os.O_RDWR | os.O_CREAT, 0o600)
+        self._turn = threading.Lock()
+        self._changes = os.open(path / "changes", os.O_RDWR)
 
     @contextmanager
     def changing(self) -> Iterator[bool]:
@@ -68,10 +87,11 @@ class CacheFolder:
 
         Yields False if somebody has been at it for so long that it must have been stopped.
         """
-        try:
-            yield self._lock_changes()
-        finally:
-            fcntl.flock(self._changes, fcntl.LOCK_UN)
+        with self._turn:  # the file's lock is the process's, not a thread's
+            try:
+                yield self._lock_changes()
+            finally:
+                fcntl.flock(self._changes, fcntl.LOCK_UN)
 
     def _lock_changes(self) -> bool:
         deadline = time.monotonic() + _STOPPED
@@ -105,54 +125,81 @@ class OwnFolder(CacheFolder):
 
     def __init__(self, host: str, root: Path | None = None) -> None:
         root = root or memory_root()
-        _remove_dead(root)
+        remove_dead(root)
         path = root / f"{_prefix()}{host}"
-        path.mkdir(mode=0o700)
-        self._owner = _lock(path / "owner")
-        for name in ("objects", "new"):
-            (path / name).mkdir(mode=0o700)
+        # Nobody finds it before it has an owner, or it would count as dead.
+        hidden = root / f".{path.name}"
+        hidden.mkdir(mode=0o700)
+        self._owner = -1
+        try:
+            self._owner = _lock(hidden / "owner")
+            for name in ("objects", "new"):
+                (hidden / name).mkdir(mode=0o700)
+            (hidden / "changes").touch(mode=0o600)
+            make_board(hidden / "board")
+            hidden.rename(path)
+        except OSError:
+            shutil.rmtree(hidden, ignore_errors=True)
+            self._give_up()
+            raise
         super().__init__(path)
 
     def remove(self) -> None:
         """Remove it. Readers keep what they have mapped. Removing twice is harmless."""
         shutil.rmtree(self.path, ignore_errors=True)
+        self._give_up()
+        self.close()
+
+    def _give_up(self) -> None:
         if self._owner >= 0:
             os.close(self._owner)
             self._owner = -1
-        self.close()
 
 
 def folders(root: Path | None = None) -> set[Path]:
     """The folders of this user's hosts, dead ones included."""
-    root = root or memory_root()
-    with suppress(OSError):
-        return {root / name for name in os.listdir(root) if name.startswith(_prefix())}
-    return set()
+    return _folders(root or memory_root(), _prefix())
 
 
 def remove_dead(root: Path | None = None) -> None:
     """Remove the folders of this user's hosts that are gone."""
-    _remove_dead(root or memory_root())
+    root = root or memory_root()
+    dead = [path for path in folders(root) if _has_no_owner(path)]
+    dead += [path for path in _folders(root, f".{_prefix()}") if _was_never_finished(path)]
+    for path in dead:
+        shutil.rmtree(path, ignore_errors=True)  # somebody else may be faster
 
 
 def _prefix() -> str:
     return f"cloudburst-{os.getuid()}-"
 
 
-def _remove_dead(root: Path) -> None:
-    for path in folders(root):
-        try:
-            if path.stat().st_uid == os.getuid() and _is_dead(path):
-                shutil.rmtree(path, ignore_errors=True)
-        except OSError:
-            continue  # somebody else was faster
+def _folders(root: Path, prefix: str) -> set[Path]:
+    with suppress(OSError):
+        return {root / name for name in os.listdir(root) if name.startswith(prefix) and
+                _is_ours(f"{root}/{name}")}  # fmt: skip
+    return set()
 
 
-def _is_dead(path: Path) -> bool:
+def _is_ours(path: str) -> bool:
+    """Whether it is a folder of this user: everybody may make something of that name."""
+    with suppress(FileNotFoundError):
+        about = os.lstat(path)
+        return stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid()
+    return False
+
+
+def _was_never_finished(path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return time.time() - path.stat().st_mtime > _YOUNG and _has_no_owner(path)
+    return False
+
+
+def _has_no_owner(path: Path) -> bool:
     try:
         owner = os.open(path / "owner", os.O_RDWR)
     except FileNotFoundError:
-        return time.time() - path.stat().st_mtime > _YOUNG
+        return True
     try:
         fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -9,6 +9,7 @@ that had changed, or whose changes would not be heard of. What is published may 
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import socket
@@ -19,8 +20,8 @@ from typing import NamedTuple
 
 import msgpack
 
-from cloudburst.cache.board import CacheBoard
-from cloudburst.cache.folder import OwnFolder, file_name
+from cloudburst.cache.board import CacheBoard, clock
+from cloudburst.cache.folder import OwnFolder, file_name, room_in
 from cloudburst.cache.shelf import Shelf
 from cloudburst.kvs.keys import object_key, object_name
 from cloudburst.kvs.tracking import HEAD, Blind, Changed, Complete, Looked, Tracking
@@ -34,7 +35,11 @@ SWEEP_EVERY = 5.0
 ABANDONED = 60.0
 """Seconds that an executor has to offer what it has read."""
 
+RESERVE = 0.2
+"""Part of the shared memory that is not filled; executors, who read into it, leave less."""
+
 _MOST_WORDS = 8192
+_PAGE = 4096
 
 
 class _Offer(NamedTuple):
@@ -50,7 +55,10 @@ class CacheKeeper:
         folder: its own, which is removed at the end.
         tracking: tells of changes; None if the store cannot, and readers have to look each time.
         budget: bytes of all objects together.
-        clock: monotonic seconds, those of the board.
+        now: seconds of `board.clock`.
+
+    Raises:
+        OSError: the folder is not there any more; also from `turn`.
     """
 
     def __init__(
@@ -58,17 +66,18 @@ class CacheKeeper:
         folder: OwnFolder,
         tracking: Tracking | None,
         budget: int,
-        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = clock,
     ) -> None:
         self.shelf = Shelf(budget)
+        self._budget = budget
         self._folder = folder
         self._tracking = tracking
-        self._clock = clock
+        self._clock = now
         self._board = CacheBoard(folder.board)
         self._offers = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._offers.bind(os.fspath(folder.offers))
         self._offers.settimeout(0)
-        self._sweep_at = clock() + SWEEP_EVERY
+        self._sweep_at = now() + SWEEP_EVERY
 
     def descriptors(self) -> list[tuple[int, int]]:
         """What to poll, for which events."""
@@ -83,14 +92,15 @@ class CacheKeeper:
         """Do all that there is to do."""
         self._hear()
         self._take_offers()
-        if self._clock() >= self._sweep_at:
+        now = self._clock()
+        self._drop(self.shelf.expire(now))
+        if now >= self._sweep_at:
             self._sweep()
 
     def next_deadline(self) -> float:
         """When to call `turn` at the latest."""
-        if self._tracking is None:
-            return self._sweep_at
-        return min(self._sweep_at, self._tracking.next_deadline())
+        tracked = math.inf if self._tracking is None else self._tracking.next_deadline()
+        return min(self._sweep_at, self.shelf.next_expiry(), tracked)
 
     def close(self) -> None:
         """Remove the cache."""
@@ -106,9 +116,9 @@ class CacheKeeper:
             return
         for news in self._tracking.news():
             match news:
-                case Looked(token=_Offer() as offer, head=head):
-                    if offer.file.exists() and _begins_with(offer.file, head):
-                        self._publish(offer)
+                case Looked(token=_Offer() as offer, head=head, left=left):
+                    if head and _beginning(offer.file) == head:
+                        self._publish(offer, offer.since + left)
                     else:
                         offer.file.unlink(missing_ok=True)
                 case Changed(keys=keys):
@@ -125,28 +135,49 @@ class CacheKeeper:
                 words = self._offers.recv(_MOST_WORDS)
             except BlockingIOError:
                 return
-            key, name = msgpack.unpackb(words)
+            key, name = msgpack.unpackb(words, unicode_errors="surrogatepass")
             offer = _Offer(key, self._folder.new / name, self._clock())
             if not self._considers(offer):
                 offer.file.unlink(missing_ok=True)
 
     def _considers(self, offer: _Offer) -> bool:
-        if not self.shelf.takes(_size_of(offer.file)):
+        size = _size_of(offer.file)
+        self.shelf.budget = min(self._budget, self._room() + size)
+        if not self.shelf.takes(size) or self._has(offer):
             return False
         if self._tracking is None:
-            self._publish(offer)
+            self._publish(offer, math.inf)
             return True
         return self._tracking.look(object_key(offer.key), offer)
 
-    def _publish(self, offer: _Offer) -> None:
+    def _has(self, offer: _Offer) -> bool:
+        """Whether another executor has offered just that before."""
+        return offer.key in self.shelf and (
+            _beginning(self._path(offer.key)) == _beginning(offer.file)
+        )
+
+    def _publish(self, offer: _Offer, until: float) -> None:
         size = _size_of(offer.file)
+        if not self.shelf.takes(size):  # what there is room for may have changed
+            offer.file.unlink(missing_ok=True)
+            return
+        if self._has(offer):
+            offer.file.unlink(missing_ok=True)
+            return
         with self._folder.changing() as alone:
             # Written on this machine since it was looked at: whoever wrote it counts on that.
             if not alone or self._board.written(offer.key) >= offer.since:
                 offer.file.unlink(missing_ok=True)
                 return
-            offer.file.replace(self._path(offer.key))
-        self._drop(self.shelf.add(offer.key, size, self._clock(), self._used))
+            path = self._path(offer.key)
+            os.utime(offer.file)
+            offer.file.replace(path)
+            if self._board.written(offer.key) >= offer.since:
+                # By somebody who did not wait any longer, because this process was stopped.
+                path.unlink(missing_ok=True)
+                self._board.advance()
+                return
+        self._drop(self.shelf.add(offer.key, size, _modified(path), self._used, until))
 
     def _drop(self, keys: list[str]) -> None:
         if keys:
@@ -170,22 +201,29 @@ class CacheKeeper:
             if _modified(path) < limit:
                 path.unlink(missing_ok=True)
 
+    def _room(self) -> int:
+        """Bytes that there are for cached objects, and those that are."""
+        return max(0, self.shelf.size + room_in(self._folder.path, RESERVE))
+
     def _used(self, key: str) -> float:
-        # Readers touch the files that they use, by the other clock.
-        return self._clock() - max(0.0, time.time() - _modified(self._path(key)))
+        return _modified(self._path(key))  # readers touch the files that they use
 
     def _path(self, key: str) -> Path:
         return self._folder.objects / file_name(key)
 
 
-def _begins_with(file: Path, head: bytes) -> bool:
-    with file.open("rb") as stream:
-        return bool(head) and stream.read(HEAD) == head
+def _beginning(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(HEAD)
+    except FileNotFoundError:
+        return b""
 
 
 def _size_of(file: Path) -> int:
+    """Bytes of memory that it takes; 0 if it is not there any more."""
     try:
-        return file.stat().st_size
+        return -(-file.stat().st_size // _PAGE) * _PAGE
     except FileNotFoundError:
         return 0
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import mmap
+import itertools
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgpack
 
-from cloudburst.cache.folder import CacheFolder
+from cloudburst.cache.folder import CacheFolder, room_in
+from cloudburst.cache.mapping import map_file
 from cloudburst.core.messages import Buffer
 from cloudburst.kvs.base import Get, LoadingStore
 from cloudburst.kvs.keys import object_key
@@ -20,22 +22,30 @@ from cloudburst.kvs.keys import object_key
 RESERVE = 0.1
 """Part of the shared memory that is left to others."""
 
+Undisturbed: TypeAlias = Callable[[], AbstractContextManager[None]]
+"""Makes contexts for what must not be interrupted half-way."""
+
 
 class Loader:
     """Reads large objects straight into files that the cache may take as they are.
+
+    Threads may share it.
 
     Args:
         store: where they are.
         folder: the machine's cache.
         name: tells this loader's files from those of others.
+        undisturbed: see there.
     """
 
-    def __init__(self, store: LoadingStore, folder: CacheFolder, name: str) -> None:
+    def __init__(
+        self, store: LoadingStore, folder: CacheFolder, name: str, undisturbed: Undisturbed
+    ) -> None:
         self._store = store
         self._folder = folder
         self._name = name
-        self._count = 0
-        self._files: dict[int, Path] = {}
+        self._numbers = itertools.count(1)
+        self._undisturbed = undisturbed
         self._offers = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._offers.settimeout(0)
 
@@ -47,58 +57,94 @@ class Loader:
         Raises:
             KVSUnavailable: the store does not answer.
         """
+        files = _Files(self._new_file, self._undisturbed)
         try:
             gets = [Get(object_key(name)) for name in names]
-            blobs: list[Any] = self._store.load(gets, self._place)
-            found = dict(zip(names, blobs, strict=True))
-            for name, blob in found.items():
-                if isinstance(blob, memoryview) and isinstance(blob.obj, mmap.mmap):
-                    found[name] = blob.toreadonly()
-                    self._offer(name, self._files.pop(id(blob.obj)))
+            blobs: list[Any] = self._store.load(gets, files.place)
+            with self._undisturbed():
+                found = dict(zip(names, blobs, strict=True))
+                for name, blob in found.items():
+                    if (file := files.take(blob)) is not None:
+                        found[name] = blob.toreadonly()
+                        self._offer(name, file)
         finally:
-            for file in self._files.values():  # of attempts that failed
-                file.unlink(missing_ok=True)
-            self._files.clear()
+            files.remove()
         return found
 
     def offer(self, name: str, blob: Buffer) -> None:
         """Offer an object that was not read into a file."""
-        file = self._new_file()
-        try:
-            file.write_bytes(blob)
-        except OSError:
-            file.unlink(missing_ok=True)
-            return
-        self._offer(name, file)
+        with self._undisturbed():
+            file = self._new_file()
+            try:
+                if room_in(self._folder.new, RESERVE) < len(blob):
+                    return
+                file.write_bytes(blob)
+            except OSError:
+                _unlink(file)
+                return
+            self._offer(name, file)
 
     def close(self) -> None:
         """Give back the socket."""
         self._offers.close()
 
-    def _place(self, size: int) -> memoryview | None:
-        """Shared memory for so many bytes, in a new file; None if there is too little."""
-        file = self._new_file()
-        try:
-            memory = _memory(file, size)
-        except OSError:
-            file.unlink(missing_ok=True)
-            return None
-        self._files[id(memory)] = file
-        return memoryview(memory)
-
     def _new_file(self) -> Path:
-        self._count += 1
-        return self._folder.new / f"{self._name}.{self._count}"
+        return self._folder.new / f"{self._name}.{next(self._numbers)}"
 
     def _offer(self, name: str, file: Path) -> None:
         try:
-            words: bytes = msgpack.packb((name, file.name))
+            words: bytes = msgpack.packb((name, file.name), unicode_errors="surrogatepass")
             self._offers.sendto(words, os.fspath(self._folder.offers))
         except OSError:  # the keeper has ended, or has too much to do
-            file.unlink(missing_ok=True)
+            _unlink(file)
 
 
-def _memory(file: Path, size: int) -> mmap.mmap:
+class _Files:
+    """What was made for the values of one round trip, of which some may fail."""
+
+    def __init__(self, new_file: Callable[[], Path], undisturbed: Undisturbed) -> None:
+        self._new_file = new_file
+        self._undisturbed = undisturbed
+        self._made: list[tuple[memoryview, Path]] = []
+
+    def place(self, size: int) -> memoryview | None:
+        """Shared memory for so many bytes, in a new file; None if there is too little."""
+        with self._undisturbed():
+            file = self._new_file()
+            try:
+                memory = _memory(file, size)
+            except OSError:
+                _unlink(file)
+                return None
+            self._made.append((memory, file))
+        return memory
+
+    def take(self, blob: object) -> Path | None:
+        """The file of what `place` has given; it is the caller's from now on."""
+        for index, (memory, file) in enumerate(self._made):
+            if memory is blob:
+                del self._made[index]
+                return file
+        return None
+
+    def remove(self) -> None:
+        """Remove what nobody has taken."""
+        with self._undisturbed():
+            while self._made:
+                _unlink(self._made.pop()[1])
+
+    def __del__(self) -> None:
+        # Whoever was to remove it was interrupted before it could.
+        while self._made:
+            _unlink(self._made.pop()[1])
+
+
+def _unlink(file: Path) -> None:
+    with suppress(OSError):
+        file.unlink()
+
+
+def _memory(file: Path, size: int) -> memoryview:
     """A new file of that size, mapped.
 
     Raises:
@@ -106,14 +152,13 @@ def _memory(file: Path, size: int) -> mmap.mmap:
     """
     fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        room = os.fstatvfs(fd)
-        if (room.f_bavail - RESERVE * room.f_blocks) * room.f_frsize < size:
+        if room_in(fd, RESERVE) < size:
             raise OSError("shared memory is short")
         if sys.platform == "linux":
             # Or else writing to it, when none is left, would kill the process.
             os.posix_fallocate(fd, 0, size)
         else:
             os.ftruncate(fd, size)
-        return mmap.mmap(fd, size)
+        return map_file(fd, size, writable=True)
     finally:
         os.close(fd)

@@ -7,18 +7,18 @@ from every other of its key. Either way the bytes stay where they are.
 
 from __future__ import annotations
 
-import mmap
 import os
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from cloudburst.cache.board import CacheBoard
-from cloudburst.cache.changes import drop_written
+from cloudburst.cache.board import CacheBoard, clock
+from cloudburst.cache.changes import LocalCaches, drop_written
 from cloudburst.cache.folder import CacheFolder, file_name
-from cloudburst.cache.loading import Loader
+from cloudburst.cache.loading import Loader, Undisturbed
+from cloudburst.cache.mapping import map_file
 from cloudburst.core.messages import Buffer
 from cloudburst.kvs.base import Get, KeyValueStore, LoadingStore, Look
 from cloudburst.kvs.keys import object_key
@@ -35,7 +35,10 @@ TOUCH_EVERY = 1.0
 """Seconds after which the use of a cached object is noted again."""
 
 PRUNE_EVERY = 0.2
-"""Seconds between two looks for what is mapped and not cached any more."""
+"""Seconds between two looks, while there is work, for what is mapped and not cached any more."""
+
+IDLE_LOOK = 2.0
+"""The same for an executor that has nothing to do."""
 
 _MISSING = object()
 _IMMUTABLE = (str, bytes, int, float, complex, bool, type(None))
@@ -64,12 +67,13 @@ class Stored:
 
     def load(self) -> Any:
         """Its value. Large arrays are read-only views; all else is the caller's own."""
-        if self._value is not _MISSING:
-            return self._value
-        value = unpack(split(self.blob), shared=True)
-        if type(value) in _IMMUTABLE:
-            self._value = value
-        return value
+        value = self._value
+        if value is _MISSING:
+            value = unpack(split(self.blob), shared=True)
+            if type(value) in _IMMUTABLE or _is_view(value):
+                self._value = value
+        # Shape and data type belong to the caller.
+        return value.view() if _is_view(value) else value
 
 
 class ObjectReader:
@@ -109,6 +113,14 @@ class ObjectReader:
         To be called when the store has carried it out, before anybody is told.
         """
 
+    def look(self) -> float | None:
+        """Let go of what is not needed any more; to be called now and then.
+
+        Returns:
+            Seconds until the next time; None if there is nothing to let go.
+        """
+        return None
+
     def close(self) -> None:
         """Give back what it has. Values that were read stay good."""
 
@@ -117,22 +129,29 @@ def reader_of(
     store: LoadingStore,
     cache: str,
     name: str,
-    undisturbed: Callable[[], AbstractContextManager[None]],
+    undisturbed: Undisturbed,
 ) -> ObjectReader:
-    """A reader with that cache, or without one if its folder is ""; see `CacheReader`."""
-    if not cache:
-        return ObjectReader(store)
-    return CacheReader(store, CacheFolder(Path(cache)), name, undisturbed)
+    """A reader with that cache, or without one if its folder is "" or gone; see `CacheReader`."""
+    if cache:
+        with suppress(FileNotFoundError):
+            return CacheReader(store, CacheFolder(Path(cache)), name, undisturbed)
+    return ObjectReader(store)
+
+
+def _is_view(value: Any) -> bool:
+    """Whether it is a plain array that nobody can write to."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(value) is numpy.ndarray and not value.flags.writeable
 
 
 class CacheReader(ObjectReader):
-    """Reads objects from a machine's cache, and from the store.
+    """Reads objects from a machine's cache, and from the store. Threads may share it.
 
     Args:
         store: where they are.
         folder: the cache.
         name: of the executor.
-        undisturbed: what must not be interrupted half-way is done within such a context.
+        undisturbed: see there.
     """
 
     def __init__(
@@ -140,51 +159,70 @@ class CacheReader(ObjectReader):
         store: LoadingStore,
         folder: CacheFolder,
         name: str,
-        undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
+        undisturbed: Undisturbed = nullcontext,
     ) -> None:
         super().__init__(store)
         self._undisturbed = undisturbed
         self._folder = folder
         self._board = CacheBoard(folder.board)
-        self._loader = Loader(store, folder, name)
+        self._others = LocalCaches(folder.path.parent, but=folder.path)
+        self._loader = Loader(store, folder, name, undisturbed)
+        self._objects = f"{folder.objects}/"
         self._mapped: dict[str, Stored] = {}
         self._seen: dict[str, int] = {}
-        self._pruned = (self._board.generation, 0.0)
+        self._pruned = self._board.generation
+        self._prune_at = 0.0
 
     def read(self, names: Sequence[str], *, fresh: bool = False) -> list[Stored | None]:
         """See `ObjectReader.read`."""
-        self._prune()
-        cached = {name: stored for name in names if (stored := self._cached(name)) is not None}
+        # Both before anything is looked for: what is found then was good at this moment.
+        believed = not fresh and self._board.is_trusted
+        generation, now = self._board.generation, clock()
+        if generation != self._pruned and now >= self._prune_at:
+            self._prune(generation, now)
         found: dict[str, Stored | None] = {}
-        if cached and (fresh or not self._board.is_trusted):
-            found.update(self._unchanged(cached))
-        else:
-            found.update(cached)
-        rest = [name for name in dict.fromkeys(names) if name not in found]
-        if rest:
+        cached: dict[str, Stored] = {}
+        for name in names:
+            stored = self._cached(name, generation, now)
+            if stored is not None:
+                cached[name] = stored
+        found.update(cached if believed or not cached else self._unchanged(cached))
+        if len(found) < len(names):
+            rest = [name for name in dict.fromkeys(names) if name not in found]
             found.update(self._loaded(rest))
         return [found[name] for name in names]
 
     def changed(self, names: Iterable[str]) -> None:
         """See `ObjectReader.changed`."""
+        names = tuple(names)
         with self._undisturbed():
             drop_written(self._folder, self._board, names)
+            self._others.drop_written(names)
+
+    def look(self) -> float | None:
+        """See `ObjectReader.look`."""
+        if not self._mapped:
+            return None
+        generation, now = self._board.generation, clock()
+        if generation != self._pruned:
+            self._prune(generation, now)
+        return IDLE_LOOK
 
     def close(self) -> None:
         """See `ObjectReader.close`."""
         self._mapped.clear()
         self._loader.close()
+        self._others.close()
         self._board.close()
         self._folder.close()
 
-    def _cached(self, name: str) -> Stored | None:
-        generation = self._board.generation  # before the file is looked for
+    def _cached(self, name: str, generation: int, now: float) -> Stored | None:
         stored = self._mapped.get(name)
         if stored is not None and stored.generation != generation:
             stored = self._still_there(stored, generation)
         if stored is None:
             stored = self._map(name, generation)
-        if stored is not None and (now := time.monotonic()) >= stored.touch_at:
+        if stored is not None and now >= stored.touch_at:
             stored.touch_at = now + TOUCH_EVERY
             with suppress(FileNotFoundError):
                 os.utime(stored.path)
@@ -201,31 +239,39 @@ class CacheReader(ObjectReader):
 
     def _map(self, name: str, generation: int) -> Stored | None:
         self._mapped.pop(name, None)
-        path = self._path(name)
-        try:
-            fd = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            return None
-        try:
-            about = os.fstat(fd)
-            memory = mmap.mmap(fd, about.st_size, access=mmap.ACCESS_READ)
-        finally:
-            os.close(fd)
-        stored = Stored(memoryview(memory), path, about.st_ino, generation)
-        self._mapped[name] = stored
-        if len(self._mapped) > MAPPED:
-            del self._mapped[next(iter(self._mapped))]
+        path = self._objects + file_name(name)
+        with self._undisturbed():
+            try:
+                fd = os.open(path, os.O_RDONLY)
+            except OSError:
+                return None
+            try:
+                about = os.fstat(fd)
+                memory = map_file(fd, about.st_size)
+            except OSError:
+                return None
+            finally:
+                os.close(fd)
+            stored = Stored(memory, path, about.st_ino, generation)
+            self._mapped[name] = stored
+            if len(self._mapped) > MAPPED:
+                self._mapped.pop(next(iter(self._mapped)), None)
         return stored
 
     def _unchanged(self, cached: Mapping[str, Stored]) -> dict[str, Stored]:
-        """Those of these that are just so in the store."""
+        """Those of these that are just so in the store. The others are cached no more."""
         looks = [Look(object_key(name), HEAD) for name in cached]
         heads = self.store.execute(looks)
-        return {
+        found = {
             name: stored
             for (name, stored), head in zip(cached.items(), heads, strict=True)
             if stored.blob[:HEAD] == head
         }
+        if len(found) < len(cached):
+            # Nor does anybody else get what is known here to be old.
+            with self._undisturbed():
+                drop_written(self._folder, self._board, cached.keys() - found.keys())
+        return found
 
     def _loaded(self, names: Sequence[str]) -> dict[str, Stored | None]:
         found: dict[str, Stored | None] = {}
@@ -237,23 +283,15 @@ class CacheReader(ObjectReader):
 
     def _is_read_again(self, name: str, blob: bytes) -> bool:
         """Whether it was read before, and has not changed. What changes often is not cached."""
-        seen, self._seen[name] = self._seen.pop(name, None), hash(blob)
+        seen, now = self._seen.pop(name, None), hash(blob)
+        self._seen[name] = now
         if len(self._seen) > SEEN:
-            del self._seen[next(iter(self._seen))]
-        return seen == self._seen[name]
+            self._seen.pop(next(iter(self._seen)), None)
+        return seen == now
 
-    def _prune(self) -> None:
+    def _prune(self, generation: int, now: float) -> None:
         """Let go of the memory of what is not cached any more."""
-        generation, now = self._board.generation, time.monotonic()
-        before, at = self._pruned
-        if generation == before or now < at + PRUNE_EVERY:
-            return
-        self._pruned = (generation, now)
-        self._mapped = {
-            name: stored
-            for name, stored in self._mapped.items()
-            if stored.generation == generation or self._still_there(stored, generation)
-        }
-
-    def _path(self, name: str) -> str:
-        return f"{self._folder.objects}/{file_name(name)}"
+        self._pruned, self._prune_at = generation, now + PRUNE_EVERY
+        for name, stored in list(self._mapped.items()):
+            if stored.generation != generation and not self._still_there(stored, generation):
+                self._mapped.pop(name, None)

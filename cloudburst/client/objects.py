@@ -51,8 +51,10 @@ class Objects:
             ValueTooLarge: the store takes no value of that size.
             KVSUnavailable: the store does not answer.
         """
-        write_objects(self._objects_in(), {check_key(key): value})
-        self._caches.drop_written([key])
+        try:
+            write_objects(self._objects_in(), {check_key(key): value})
+        finally:  # also if it is not known whether it was written
+            self._caches.drop_written([key])
 
     def delete_object(self, key: str) -> bool:
         """Delete an object from the KVS. Returns whether there was one.
@@ -64,6 +66,9 @@ class Objects:
             InvalidName: nothing can be stored under the key.
             KVSUnavailable: the store does not answer.
         """
-        (existed,) = self._objects_in().execute([Delete(keys.object_key(check_key(key)))])
-        self._caches.drop_written([key])
+        delete = Delete(keys.object_key(check_key(key)))
+        try:
+            (existed,) = self._objects_in().execute([delete])
+        finally:
+            self._caches.drop_written([key])
         return bool(existed)

@@ -6,8 +6,8 @@ import logging
 import os
 import select
 import threading
-import time
 
+from cloudburst.cache.board import clock
 from cloudburst.cache.folder import OwnFolder
 from cloudburst.errors import UsageError
 
@@ -44,12 +44,17 @@ class HostCache:
             self._thread.start()
 
     def close(self) -> None:
-        """Remove it."""
-        os.write(self._end, b".")
+        """Remove it. Closing twice is harmless."""
+        if self._end < 0:
+            return
+        os.close(self._end)
+        self._end = -1
         if self._thread.ident is not None:
             self._thread.join(LAST_MOMENTS)
         if self._folder is not None:
             self._folder.remove()
+        if not self._thread.is_alive():
+            os.close(self._ended)
 
     def _keep(self) -> None:
         # They take 0.1 s to load, which the host has once its executors run.
@@ -58,23 +63,26 @@ class HostCache:
 
         assert self._folder is not None
         try:
-            tracking = Tracking(self._url)
+            tracking = Tracking(self._url, clock)
         except UsageError:  # no single server: readers look for themselves
             tracking = None
-        keeper = CacheKeeper(self._folder, tracking, self._budget)
         try:
-            while not self._wait(keeper.descriptors(), keeper.next_deadline()):
-                keeper.turn()
-        finally:
-            keeper.close()
+            keeper = CacheKeeper(self._folder, tracking, self._budget)
+            try:
+                while not self._wait(keeper.descriptors(), keeper.next_deadline()):
+                    keeper.turn()
+            finally:
+                keeper.close()
+        except OSError as error:  # somebody has removed the folder
+            _log.warning("objects are not cached on this machine any more: %s", error)
 
     def _wait(self, descriptors: list[tuple[int, int]], deadline: float) -> bool:
         """Wait for one of these, or until then. Returns whether the cache is to be closed."""
         poller = select.poll()
-        poller.register(self._ended, select.POLLIN)
+        poller.register(self._ended, select.POLLIN | select.POLLHUP)
         for fd, events in descriptors:
             poller.register(fd, events)
-        seconds = max(0.0, deadline - time.monotonic())
+        seconds = max(0.0, deadline - clock())
         return self._ended in dict(poller.poll(seconds * 1000 + 1))
 
 

@@ -19,7 +19,6 @@ from cloudburst.errors import UsageError
 from cloudburst.executor.calling import fits
 from cloudburst.executor.instances import Instance
 from cloudburst.executor.library import UserLibrary
-from cloudburst.kvs.base import KeyValueStore
 from cloudburst.serialization import describe
 
 AGAIN = 0.25
@@ -62,11 +61,11 @@ class Closer:
     """Ends instances; on the main thread only.
 
     Args:
-        store: for the library that a ``close()`` is given if its signature accepts it.
+        objects: for the library that a ``close()`` is given if its signature accepts it.
     """
 
-    def __init__(self, store: KeyValueStore) -> None:
-        self._store = store
+    def __init__(self, objects: ObjectReader) -> None:
+        self._objects = objects
         self._runs = False
         self._interrupted = False
 
@@ -110,7 +109,7 @@ class Closer:
         return problem
 
     def _call(self, instance: Instance) -> None:
-        library = UserLibrary(ObjectReader(self._store), _NO_RUN, _NO_RUN, "", 0, "")
+        library = UserLibrary(self._objects, _NO_RUN, _NO_RUN, "", 0, "")
         library.step = instance.step
         close = instance.value.close
         if fits(close, library):

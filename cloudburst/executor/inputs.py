@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from cloudburst.cache.reader import ObjectReader, Stored
+from cloudburst.core.ids import is_parked
 from cloudburst.core.messages import Frames, RunContext
 from cloudburst.core.plan import PlanStep
 from cloudburst.errors import (
@@ -15,6 +16,8 @@ from cloudburst.errors import (
     NoValidResult,
 )
 from cloudburst.executor.events import Argument, Local, Work
+from cloudburst.kvs import keys
+from cloudburst.kvs.base import Get
 from cloudburst.serialization import (
     CloudburstReference,
     describe,
@@ -117,18 +120,25 @@ class Inputs:
         for argument in work.arguments:
             if argument.step != step:
                 continue
-            value = self._argument(argument, work.route.context, waits=waits)
+            value = self._argument(argument, work.route.context, work.run_id, waits=waits)
             if argument.keyword:
                 keywords[argument.keyword] = value
             else:
                 positional.append(value)
         return positional + upstream, keywords
 
-    def _argument(self, argument: Argument, context: RunContext, *, waits: bool) -> Any:
+    def _argument(
+        self, argument: Argument, context: RunContext, run_id: str, *, waits: bool
+    ) -> Any:
         value = unpack(argument.frames)
         if not has_references(argument.frames):
             return value
         patience = context.patience if waits else None
+        if isinstance(value, CloudburstReference) and is_parked(value.key, run_id):
+            # An argument like others, only larger: it is the function's own.
+            (blob,) = self._objects.store.execute([Get(keys.object_key(value.key))])
+            if blob is not None:
+                return unpack(split(blob))
         found = self._fetch(references_in(value), patience, fresh=context.fresh)
         return resolve(value, found.__getitem__)
 

@@ -166,8 +166,10 @@ class UserLibrary:
             if len(names) != len(values):
                 raise UsageError(f"put got {len(names)} keys, but {len(values)} values")
             items = dict(zip(names, values, strict=True))
-        write_objects(self._objects.store, items)
-        self._objects.changed(items)
+        try:
+            write_objects(self._objects.store, items)
+        finally:  # also if it is not known whether it was written
+            self._objects.changed(items)
 
     def delete(self, key: str) -> bool:
         """Delete a value from the KVS. Returns whether there was one.
@@ -180,8 +182,11 @@ class UserLibrary:
             KVSUnavailable: the store does not answer.
         """
         self._post.flush()
-        (existed,) = self._objects.store.execute([Delete(keys.object_key(check_key(key)))])
-        self._objects.changed([key])
+        delete = Delete(keys.object_key(check_key(key)))
+        try:
+            (existed,) = self._objects.store.execute([delete])
+        finally:
+            self._objects.changed([key])
         return bool(existed)
 
     get_object = get

@@ -103,7 +103,7 @@ class ExecutorServer:
         self.objects = reader_of(
             self.store, config.cache, config.name, self.doorbell.shut_meanwhile
         )
-        self.instances = Instances(Closer(self.store).close, config.instance_idle, budget)
+        self.instances = Instances(Closer(self.objects).close, config.instance_idle, budget)
         address = self.inbox.address
         self.waiting = Waiting(self.pump, self._say_waits, self.doorbell)
         self.post = PostOffice(address, self.peers, self.store, self.waiting, self.doorbell)
@@ -145,7 +145,8 @@ class ExecutorServer:
 
     def _idle_time(self) -> float | None:
         """Seconds until something is due without a message; None if nothing is."""
-        seconds = self.instances.look()
+        looks = (self.instances.look(), self.objects.look())
+        seconds = min([seconds for seconds in looks if seconds is not None], default=None)
         if not self.state.shares:
             return seconds
         due_at = self.state.ready.due_at()
@@ -334,6 +335,8 @@ class ExecutorServer:
         finished, self.finished = self.finished, []
         for outcome in commit(finished, store, self.config.name):
             if isinstance(outcome, Deliver):
+                if outcome.context.output_key and outcome.context.store:
+                    self.objects.changed([outcome.context.output_key])
                 self.delivery.tell(outcome)
             else:
                 self._feed(outcome)

@@ -44,8 +44,7 @@ class RedisStore:
     half-way is made again too, but only for operations that may be carried out twice
     (`commands.is_repeatable`): for others that would be a guess, and they fail.
 
-    If the server has forgotten its scripts (SCRIPT FLUSH), the operations that need them are
-    carried out after the others of the same call.
+    Operations whose scripts the server has forgotten (SCRIPT FLUSH) come after all others.
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``, as redis-py reads them.
@@ -63,15 +62,8 @@ class RedisStore:
         self._channel: Channel | None = None
         self._place: Place | None = None
 
-    def execute(self, operations: Sequence[Operation]) -> list[Any]:
-        """See `KeyValueStore.execute`."""
-        return self._execute(operations, None)
-
-    def load(self, operations: Sequence[Operation], place: Place) -> list[Any]:
-        """See `LoadingStore.load`."""
-        return self._execute(operations, place)
-
-    def _execute(self, operations: Sequence[Operation], place: Place | None) -> list[Any]:
+    def execute(self, operations: Sequence[Operation], place: Place | None = None) -> list[Any]:
+        """See `KeyValueStore.execute`, and with a place `LoadingStore.load`."""
         if not operations:
             return []
         commands = encode(operations)
@@ -79,6 +71,8 @@ class RedisStore:
             self._place = place
             replies = self._carry_out(commands, is_repeatable(operations))
         return answers(commands, replies)
+
+    load = execute
 
     def eviction_policy(self) -> str:
         """What the server deletes when memory is short: ``"noeviction"`` means nothing.
@@ -90,9 +84,8 @@ class RedisStore:
             (reply,) = self._carry_out([Command(("INFO", "memory"), None)], repeatable=True)
         lines = (line.partition(":") for line in reply.decode().splitlines())
         facts: dict[str, str] = {name: value for name, _, value in lines}
-        if facts.get("maxmemory", "0") == "0":
-            return "noeviction"
-        return facts.get("maxmemory_policy", "noeviction")
+        may_delete = facts.get("maxmemory", "0") != "0"
+        return facts.get("maxmemory_policy", "noeviction") if may_delete else "noeviction"
 
     def close(self) -> None:
         """Give back the connection; it is made again if the store is used again."""

@@ -7,6 +7,7 @@ before its answer say together how things stood at one moment.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -35,10 +36,17 @@ SILENCE = 1.0
 
 
 class Looked(NamedTuple):
-    """The answer to a `Tracking.look`: the first bytes of the value, b"" if there is none."""
+    """The answer to a `Tracking.look`.
+
+    Attributes:
+        token: as given.
+        head: the first bytes of the value, b"" if there is none.
+        left: seconds, from the look, until it expires.
+    """
 
     token: object
     head: bytes
+    left: float
 
 
 class Changed(NamedTuple):
@@ -61,6 +69,7 @@ News: TypeAlias = Looked | Changed | Complete | Blind
 
 _START = (Command(("HELLO", "3"), None), Command(("CLIENT", "TRACKING", "ON"), None))
 _GREETING = "greeting"
+_LEFT = "left"
 
 
 class Tracking:
@@ -81,6 +90,7 @@ class Tracking:
         self._channel: PolledChannel | None = None
         self._expected: deque[object] = deque()
         self._asked = self._heard = 0.0
+        self._left = math.inf
         self._pause = FIRST_PAUSE
         self._not_before = clock()
 
@@ -106,8 +116,10 @@ class Tracking:
         """
         if self._channel is None:
             return False
-        self._expected.append(token)
-        self._send([Command(("GETRANGE", key, "0", str(HEAD - 1)), None)])
+        self._expected.extend([_LEFT, token])
+        # The value at last: changes after it was read are told after it.
+        head = ("GETRANGE", key, "0", str(HEAD - 1))
+        self._send([Command(("PTTL", key), None), Command(head, None)])
         return True
 
     def next_deadline(self) -> float:
@@ -120,7 +132,8 @@ class Tracking:
         """What has come; connects, and asks whether all has, when it is time to."""
         now = self._clock()
         if self._channel is None and now >= self._not_before:
-            self._connect(now)
+            self._connect()
+            now = self._clock()
         channel = self._channel
         if channel is None:
             return
@@ -150,13 +163,13 @@ class Tracking:
         self._not_before = self._clock() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
-    def _connect(self, now: float) -> None:
+    def _connect(self) -> None:
         try:
             self._channel = open_polled_channel(self._url, SILENCE)
         except (Unreachable, Refused):
             self.close()
             return
-        self._heard, self._asked = now, 0.0
+        self._heard, self._asked = self._clock(), 0.0
         self._expected.extend([_GREETING, _GREETING])
         self._send(_START)
 
@@ -175,10 +188,13 @@ class Tracking:
                 yield Blind() if keys is None else Changed(tuple(named))
             return
         token = self._expected.popleft()
-        if isinstance(reply, ReplyError):
+        refused = isinstance(reply, ReplyError)
+        if refused and (isinstance(token, Complete) or token in (_GREETING, _LEFT)):
             raise Lost(str(reply))
         if isinstance(token, Complete):
             self._pause = FIRST_PAUSE
             yield token
+        elif token is _LEFT:
+            self._left = reply / 1000 if reply >= 0 else math.inf
         elif token is not _GREETING:
-            yield Looked(token, reply)
+            yield Looked(token, b"" if refused else reply, self._left)

@@ -114,6 +114,7 @@ class Lifecycle:
         """
         run = self.admission.new_run(event.client, event.call, event.age)
         run.epoch, run.recorded = first_epoch(self.admission.term, event.epoch), True
+        run.hosts.add("")
         if event.state == RunState.CANCELLING:
             run.epoch += 1
             stopped = stopping_of(event, run.options)

@@ -359,6 +359,7 @@ class Placing:
         plan, now = run.plan, self._turn.now
         run.epoch += 1
         run.started = now
+        run.hosts.update([executor.host for executor in run.placed_on])
         run.become(RunState.RUNNING)
         self.checks.begin(now)
         batch = plan.id if plan.batch_size and run.may_batch else ""

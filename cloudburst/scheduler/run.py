@@ -58,6 +58,7 @@ class Run:
         caller_ended: whether it is stopped because nobody waits for it any more.
         stop_is_sure: whether nothing else can come before that end any more.
         placed_on: the executor of each segment, while RUNNING or CANCELLING.
+        hosts: all that it was ever started on; "" is one of which nothing is known.
         waits_for: runs whose results are among its arguments, and that have not ended.
         watchers: clients to be told when it ends.
         recorded: whether the KVS has a record of it.
@@ -83,6 +84,7 @@ class Run:
     caller_ended: bool = False
     stop_is_sure: bool = False
     placed_on: tuple[Executor, ...] = ()
+    hosts: set[str] = field(default_factory=set)
     waits_for: set[str] = field(default_factory=set)
     watchers: set[str] = field(default_factory=set)
     recorded: bool = False
@@ -170,7 +172,7 @@ class Run:
                 parent=call.parent,
                 alone=self.deaths > 0,
                 warms=call.warm > 0,
-                fresh=len({executor.host for executor in self.placed_on}) > 1,
+                fresh=len(self.hosts) > 1,
             )
         )
 

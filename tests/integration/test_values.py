@@ -187,7 +187,11 @@ def test_read_only_arrays_stay_read_only_and_others_writable(
     fixed.setflags(write=False)
 
     assert_all_equal(journeys(ways, fixed), lambda found: not found.flags.writeable)
-    assert_all_equal(journeys(ways, loose), lambda found: found.flags.writeable)
+    arrived = journeys(ways, loose)
+    if size == MEGABYTE:  # functions share what is read from the store
+        shared = [arrived.pop(way) for way in ("future", "object to function", "reference")]
+        assert not any(found.flags.writeable for found in shared)
+    assert_all_equal(arrived, lambda found: found.flags.writeable)
 
 
 @pytest.mark.parametrize("size", [10, MEGABYTE])
@@ -203,7 +207,11 @@ def test_arrays_that_arrive_are_the_functions_own(ways: CloudburstConnection, si
     ways.put_object("array", array)
     branch = ways.get_function("branch")
     assert branch is not None
-    assert branch(CloudburstReference("array")).get(30) == -size
+    if size == MEGABYTE:
+        with pytest.raises(ValueError, match="read-only"):  # it may be others' as well
+            branch(CloudburstReference("array")).get(30)
+    else:
+        assert branch(CloudburstReference("array")).get(30) == -size
     assert branch(array).get(30) == -size
     assert array.sum() == 0
     assert ways.get_object("array").sum() == 0

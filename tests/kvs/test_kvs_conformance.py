@@ -17,6 +17,7 @@ from cloudburst.kvs.base import (
     GetFields,
     Hold,
     Increment,
+    Look,
     Members,
     Put,
     PutIfAbsent,
@@ -84,10 +85,24 @@ class TestValues:
 
         assert bench.do(*(Get(f"k{i}") for i in range(len(values)))) == values
 
-    def test_a_large_value_that_was_got_cannot_be_written_to(self, bench: Bench) -> None:
+    def test_a_large_value_that_was_got_does_not_change_what_is_stored(self, bench: Bench) -> None:
         bench.do(Put("k", bytes(1_000_000)))
 
-        assert memoryview(bench.one(Get("k"))).readonly
+        got = memoryview(bench.one(Get("k")))
+        if not got.readonly:
+            got[:] = b"x" * 1_000_000
+
+        assert bench.one(Get("k")) == bytes(1_000_000)
+
+    @pytest.mark.parametrize("size", [1, 3, 100, 70_000, 1_000_000])
+    def test_the_beginning_of_a_value(self, bench: Bench, size: int) -> None:
+        value = bytes(range(250)) * (size // 250 + 1)
+        bench.do(Put("k", value[:size]))
+
+        assert bench.do(Look("k", 3), Look("k", 4096)) == [value[:size][:3], value[:size][:4096]]
+
+    def test_what_is_missing_has_no_beginning(self, bench: Bench) -> None:
+        assert bench.one(Look("k", 4096)) == b""
 
     @pytest.mark.parametrize("size", [0, 100, 1_000_000])
     def test_a_memoryview_is_a_value(self, bench: Bench, size: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from running import no_calls
 
+from cloudburst.cache.reader import ObjectReader
 from cloudburst.core.messages import Mail, Mails
 from cloudburst.core.wire import decode
 from cloudburst.executor.doorbell import Doorbell
@@ -57,7 +58,7 @@ class Office:
 
     def library(self, step: str, run_id: str = "run") -> UserLibrary:
         library = UserLibrary(
-            self.store, self.post, no_calls(self.store), run_id, 1, self.inbox.address
+            ObjectReader(self.store), self.post, no_calls(self.store), run_id, 1, self.inbox.address
         )
         library.step = step
         return library

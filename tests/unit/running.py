@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from cloudburst.cache.reader import ObjectReader
 from cloudburst.core.dag import Dag, FirstOf, make_steps
 from cloudburst.core.messages import Buffer, RunContext, Start
 from cloudburst.core.options import Batch
@@ -70,7 +71,8 @@ class Stage:
         self.memory = MemoryStore()
         self.store = store or self.memory
         self.state = ExecutorState(ADDRESS)
-        self.instances = Instances(Closer(self.store).close, idle, budget, resident)
+        self.objects = ObjectReader(self.store)
+        self.instances = Instances(Closer(self.objects).close, idle, budget, resident)
         self.functions = Functions(self.store, self.instances)
         self.doorbell = Doorbell(lambda: False)
         peers = Peers(Context())
@@ -84,7 +86,9 @@ class Stage:
 
     def runner_with(self, functions: Functions) -> Runner:
         """A runner here, of these functions."""
-        return Runner("e-1", ADDRESS, self.store, self.post, self.nested, functions, self.doorbell)
+        return Runner(
+            "e-1", ADDRESS, self.objects, self.post, self.nested, functions, self.doorbell
+        )
 
     def register(self, batch: Batch = NO_BATCH, **functions: object) -> None:
         """Register functions under their names.

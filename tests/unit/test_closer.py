@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from cloudburst.cache.reader import ObjectReader
 from cloudburst.executor.calling import ClassRun
 from cloudburst.executor.closer import AGAIN, SHORTEST, Closer
 from cloudburst.executor.instances import Instance
@@ -50,7 +51,7 @@ def instance_of(value: Any) -> Instance:
 def close(how: Callable[[], object], patience: float = PATIENCE) -> float:
     """Close an instance. Returns how many seconds that took."""
     began = time.monotonic()
-    Closer(MemoryStore()).close(instance_of(Closing(how)), patience)
+    Closer(ObjectReader(MemoryStore())).close(instance_of(Closing(how)), patience)
     return time.monotonic() - began
 
 

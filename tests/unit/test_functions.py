@@ -249,7 +249,7 @@ def instances(stage: Stage) -> int:
 
 def test_an_instance_that_is_let_go_is_gone(stage: Stage) -> None:
     stage.register(counter=Counter)
-    library = UserLibrary(stage.store, stage.post, stage.nested, "run", 1, ADDRESS)
+    library = UserLibrary(stage.objects, stage.post, stage.nested, "run", 1, ADDRESS)
     run = stage.functions.callable_for("dag", stage.dag("counter").steps[0], library)
     assert run(library) == 1
     instance = weakref.ref(run.__wrapped__.__self__)  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from cloudburst.kvs.base import (
     GetFields,
     Hold,
     Increment,
+    Look,
     Members,
     Operation,
     Put,
@@ -34,6 +35,7 @@ from cloudburst.kvs.keys import object_key
 COMMIT = CommitRun("r", RunState.FAILED, 3, "e1", "why", b"result", "", 1.5)
 EVERY_KIND: list[Operation] = [
     Get("k"),
+    Look("k", 3),
     Put("k", b"v"),
     PutIfAbsent("k", b"v"),
     Increment("k"),
@@ -121,7 +123,7 @@ def test_only_what_may_happen_twice_is_repeatable() -> None:
     repeatable = {type(each).__name__ for each in EVERY_KIND if is_repeatable([each])}
 
     assert repeatable == {
-        *("Get", "Put", "GetFields", "SetFields", "AddMember", "DropMember", "Members"),
+        *("Get", "Look", "Put", "GetFields", "SetFields", "AddMember", "DropMember", "Members"),
         *("Hold", "Time", "RecordRun"),
     }
     assert is_repeatable([Get("k"), Put("k", b"v")])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from running import ADDRESS, Stage, given
 
+from cloudburst.cache.reader import ObjectReader
 from cloudburst.errors import InvalidName, KVSUnavailable, SerializationError, UsageError
 from cloudburst.executor.library import UserLibrary
 from cloudburst.kvs import keys
@@ -25,7 +26,7 @@ def stage() -> Stage:
 
 @pytest.fixture
 def library(stage: Stage) -> UserLibrary:
-    library = UserLibrary(stage.store, stage.post, stage.nested, "run-7", 2, ADDRESS)
+    library = UserLibrary(stage.objects, stage.post, stage.nested, "run-7", 2, ADDRESS)
     library.step = "train"
     return library
 
@@ -115,12 +116,25 @@ def test_keys_are_any_text(library: UserLibrary) -> None:
 
 
 def test_what_is_read_is_a_copy_of_its_own(library: UserLibrary) -> None:
-    library.put({"list": [1], "array": np.zeros(10_000)})
+    library.put({"list": [1], "small": np.zeros(10), "array": np.zeros(10_000)})
     library.get("list").append(2)
-    array = library.get("array")
-    array += 1
+    small = library.get("small")
+    small += 1
 
     assert library.get("list") == [1]
+    assert library.get("small").sum() == 0
+
+
+def test_large_arrays_that_are_read_are_read_only(library: UserLibrary) -> None:
+    library.put("array", np.zeros(10_000))
+    array = library.get("array")
+
+    with pytest.raises(ValueError, match="read-only"):
+        array += 1
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        array.flags.writeable = True
+    own = array.copy()
+    own += 1
     assert library.get("array").sum() == 0
 
 
@@ -164,7 +178,7 @@ def test_the_errors_of_the_store_are_raised(stage: Stage) -> None:
 
         def close(self) -> None: ...
 
-    library = UserLibrary(Refusing(), stage.post, stage.nested, "run", 1, ADDRESS)
+    library = UserLibrary(ObjectReader(Refusing()), stage.post, stage.nested, "run", 1, ADDRESS)
     for use in (lambda: library.get("k"), lambda: library.put("k", 1), lambda: library.delete("k")):
         with pytest.raises(KVSUnavailable):
             use()

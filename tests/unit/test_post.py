@@ -14,6 +14,7 @@ from posting import Office
 from running import in_vain, no_calls
 from sockets import PATIENCE, wait_until
 
+from cloudburst.cache.reader import ObjectReader
 from cloudburst.core.messages import Mail
 from cloudburst.errors import KVSUnavailable, SerializationError, UsageError
 from cloudburst.executor import post
@@ -334,7 +335,7 @@ def test_messages_wait_only_so_long(here: Office) -> None:
     store = MemoryStore(clock=lambda: now)
     doorbell = Doorbell(lambda: False)
     office = PostOffice("ipc:///e", here.peers, store, in_vain(doorbell), doorbell)
-    bob = UserLibrary(store, office, no_calls(store), "run", 1, "ipc:///e")
+    bob = UserLibrary(ObjectReader(store), office, no_calls(store), "run", 1, "ipc:///e")
     office.deliver(Mail(bob.get_id(), "ann", pack(1).frames))
     now += post.INBOX_TTL + 1
 

@@ -77,12 +77,15 @@ class Views:
     def close(self) -> None: ...
 
 
-def test_arrays_behind_references_are_the_functions_to_change(stage: Stage) -> None:
+def test_arrays_behind_references_are_read_only(stage: Stage) -> None:
     stage.put(array=np.zeros(10_000))
 
     def change(_: object, array: Any) -> float:
-        array += 1
-        return float(array.sum())
+        with pytest.raises(ValueError, match="read-only"):
+            array += 1
+        own = array.copy()
+        own += 1
+        return float(own.sum())
 
     assert stage.call(change, Ref("array")) == 10_000
     assert stage.call(change, Ref("array")) == 10_000  # what is stored has not changed
