@@ -103,7 +103,9 @@ class CacheKeeper:
         return min(self._sweep_at, self.shelf.next_expiry(), tracked)
 
     def close(self) -> None:
-        """Remove the cache."""
+        """Remove the cache. Closing twice is harmless."""
+        if self._offers.fileno() < 0:
+            return
         self._board.trust(0.0)
         self._offers.close()
         if self._tracking is not None:
@@ -135,8 +137,11 @@ class CacheKeeper:
                 words = self._offers.recv(_MOST_WORDS)
             except BlockingIOError:
                 return
-            key, name = msgpack.unpackb(words, unicode_errors="surrogatepass")
-            offer = _Offer(key, self._folder.new / name, self._clock())
+            match _read(words):
+                case [str() as key, str() as name] if "/" not in name:
+                    offer = _Offer(key, self._folder.new / name, self._clock())
+                case _:  # it was cut off
+                    continue
             if not self._considers(offer):
                 offer.file.unlink(missing_ok=True)
 
@@ -210,6 +215,13 @@ class CacheKeeper:
 
     def _path(self, key: str) -> Path:
         return self._folder.objects / file_name(key)
+
+
+def _read(words: bytes) -> object:
+    try:
+        return msgpack.unpackb(words, unicode_errors="surrogatepass")
+    except ValueError:
+        return None
 
 
 def _beginning(file: Path) -> bytes:

@@ -134,9 +134,9 @@ class _Files:
                 _unlink(self._made.pop()[1])
 
     def __del__(self) -> None:
-        # Whoever was to remove it was interrupted before it could.
-        while self._made:
-            _unlink(self._made.pop()[1])
+        # Whoever was to remove it was interrupted before it could, or its making was.
+        for _, file in getattr(self, "_made", ()):
+            _unlink(file)
 
 
 def _unlink(file: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from cloudburst.core.messages import Buffer
 from cloudburst.kvs.base import Get, KeyValueStore, LoadingStore, Look
 from cloudburst.kvs.keys import object_key
 from cloudburst.kvs.tracking import HEAD
-from cloudburst.serialization import split, unpack
+from cloudburst.serialization import unpacker
 
 MAPPED = 1000
 """Objects that stay mapped."""
@@ -55,7 +55,7 @@ class Stored:
         touch_at: when to note again that it is used.
     """
 
-    __slots__ = ("_value", "blob", "generation", "inode", "path", "touch_at")
+    __slots__ = ("_unpack", "_value", "blob", "generation", "inode", "path", "touch_at")
 
     def __init__(self, blob: Buffer, path: str = "", inode: int = 0, generation: int = -1) -> None:
         self.blob = blob
@@ -64,12 +64,15 @@ class Stored:
         self.generation = generation
         self.touch_at = 0.0
         self._value: Any = _MISSING
+        self._unpack: Callable[[], Any] | None = None
 
     def load(self) -> Any:
         """Its value. Large arrays are read-only views; all else is the caller's own."""
         value = self._value
         if value is _MISSING:
-            value = unpack(split(self.blob), shared=True)
+            if self._unpack is None:
+                self._unpack = unpacker(self.blob)
+            value = self._unpack()
             if type(value) in _IMMUTABLE or _is_view(value):
                 self._value = value
         # Shape and data type belong to the caller.

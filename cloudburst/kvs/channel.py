@@ -6,6 +6,7 @@ times on its way out and twice on its way in; so it only connects (see `connecti
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import ssl
@@ -24,6 +25,9 @@ ReplyError = hiredis.ReplyError
 
 _CHUNK: Final = LARGE
 _DOLLAR: Final = ord("$")
+_LONGEST_HEADER: Final = 24
+# Where a large value may begin, or what was received so far ends within its header.
+_may_be_large = re.compile(rb"\$(?:\d{5,}\r\n|\d*\r?\Z)").search
 _MORE: Final = object()
 # The types that hiredis ships know neither tuples of more than one word nor bytearrays.
 _pack_words: Callable[[tuple[Part, ...]], bytes] = cast("Any", hiredis.pack_command)
@@ -90,6 +94,7 @@ class Channel:
         self._sock = sock
         self._reader = _reader()
         self._buffer = bytearray(_CHUNK)
+        self._start = self._end = 0  # of what was received and not taken from the buffer
         self._poller = select.poll()
         self._poller.register(sock, select.POLLIN)
         self._place: Place | None = None
@@ -131,8 +136,9 @@ class Channel:
         self._place = place
         try:
             self._send(pieces)
-            for _ in commands:
-                replies.append(self._read())  # noqa: PERF401 (what came before an error counts)
+            for command in commands:
+                is_value = command.parts[0] == "GET"
+                replies.append(self._read(is_value=is_value))
         except Lost as lost:
             words = replies[-1] if replies else self._last_words()
             if isinstance(words, ReplyError):
@@ -147,42 +153,62 @@ class Channel:
         except OSError as error:
             raise self._failure(error, "took nothing") from error
 
-    def _read(self) -> Any:
+    def _read(self, *, is_value: bool = False) -> Any:
         try:
-            return self._read_reply()
+            return self._read_reply(is_value=is_value)
         except hiredis.ProtocolError as error:
             raise Lost(str(error)) from error
 
-    def _read_reply(self) -> Any:
+    def _read_reply(self, *, is_value: bool) -> Any:
         reader, buffer = self._reader, self._buffer
         while True:
             reply = reader.gets()
             if reply is not _MORE:
                 return reply
-            size = self._receive(buffer)
-            if size >= 512 and buffer[0] == _DOLLAR and not reader.has_data():
-                value = self._read_large(size)
-                if value is not None:
-                    return value
-            reader.feed(buffer, 0, size)
+            if self._start == self._end:
+                self._start, self._end = 0, self._receive(buffer)
+            stop = self._end
+            if is_value:
+                if buffer[self._start] == _DOLLAR and not reader.has_data():
+                    value = self._read_large()
+                    if value is not None:
+                        return value
+                # What follows small values may be a large one.
+                found = _may_be_large(buffer, self._start + 1, self._end)
+                stop = self._end if found is None else found.start()
+            reader.feed(buffer, self._start, stop - self._start)
+            self._start = stop
 
-    def _read_large(self, size: int) -> memoryview | None:
+    def _read_large(self) -> memoryview | None:
         """The value that the buffer begins with, received in place; None if it is not large."""
-        end = self._buffer.find(b"\r\n", 1, 24)
-        length = int(self._buffer[1:end]) if end > 0 else 0
-        start = end + 2
+        length, start = self._read_header()
         if length < LARGE:  # which is more than the buffer holds
             return None
         placed = None if self._place is None else self._place(length)
         block = memoryview(bytearray(length)) if placed is None else placed
-        filled = size - start
-        block[:filled] = memoryview(self._buffer)[start:size]
+        filled = self._end - start
+        block[:filled] = memoryview(self._buffer)[start : self._end]
         while filled < length:
             filled += self._receive(block[filled:])
         end_of_line = memoryview(self._buffer)[:2]
         while end_of_line:
             end_of_line = end_of_line[self._receive(end_of_line) :]
+        self._start = self._end = 0
         return block
+
+    def _read_header(self) -> tuple[int, int]:
+        """The length of the value that the buffer begins with, and where it begins there."""
+        buffer = self._buffer
+        while True:
+            end = buffer.find(
+                b"\r\n", self._start + 1, min(self._end, self._start + _LONGEST_HEADER)
+            )
+            if end > 0:
+                return int(buffer[self._start + 1 : end]), end + 2
+            size = self._end - self._start
+            buffer[:size] = buffer[self._start : self._end]
+            self._start = 0
+            self._end = size + self._receive(memoryview(buffer)[size:])
 
     def _receive(self, target: bytearray | memoryview) -> int:
         try:

@@ -22,7 +22,7 @@ from cloudburst.serialization.references import (
     references_in,
     resolve,
 )
-from cloudburst.serialization.values import Packed, pack, pack_scalar, unpack
+from cloudburst.serialization.values import Packed, pack, pack_scalar, unpack, unpacker
 
 __all__ = [
     "CloudburstReference",
@@ -48,4 +48,5 @@ __all__ = [
     "split",
     "unpack",
     "unpack_function",
+    "unpacker",
 ]

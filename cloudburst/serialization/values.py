@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from functools import partial
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -10,7 +12,7 @@ from cloudburst.core.messages import Buffer, Frames
 from cloudburst.errors import SerializationError
 from cloudburst.serialization import exceptions, own_modules
 from cloudburst.serialization.diagnosis import explain
-from cloudburst.serialization.frames import PICKLE, buffers_of, make_head, read_head
+from cloudburst.serialization.frames import PICKLE, buffers_of, make_head, read_head, split
 from cloudburst.serialization.pickling import PROTOCOL, BufferCallback, dump_by_value, load
 from cloudburst.serialization.references import collect, collector
 
@@ -136,3 +138,18 @@ def unpack(frames: Frames, *, shared: bool = False) -> Any:
         return load(data)
     head = read_head(data)
     return load(head.pickle, buffers_of(head, frames, shared=shared))
+
+
+def unpacker(blob: Buffer) -> Callable[[], Any]:
+    """What makes the value of a blob as often as it is called, as `unpack` does with ``shared``.
+
+    Raises:
+        SerializationError: the blob is damaged; or when called, something the value needs is
+            missing here.
+    """
+    frames = split(blob)
+    data = frames[0]
+    if data[0] == PICKLE:
+        return partial(load, data)
+    head = read_head(data)
+    return partial(load, head.pickle, buffers_of(head, frames, shared=True))
