@@ -99,9 +99,7 @@ class Size:
 
     def _call(self, names: list[str]) -> Seconds:
         began = time.perf_counter()
-        result, read, whole = self._cloud.call_dag(
-            "reads", {"reads": [names]}, direct_response=True
-        )
+        found = self._cloud.call_dag("reads", {"reads": [names]}, direct_response=True)
         called = time.perf_counter() - began
         result, read, whole = found
         self._check(result, names)
