@@ -49,10 +49,16 @@ class Loader:
         self._offers = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._offers.settimeout(0)
 
-    def load(self, names: Sequence[str]) -> dict[str, Buffer | None]:
+    def load(
+        self, names: Sequence[str], arrived: Callable[[], None] = lambda: None
+    ) -> dict[str, Buffer | None]:
         """Read objects in one round trip; None for each that is missing.
 
         Large ones are offered to the cache.
+
+        Args:
+            names: of the objects.
+            arrived: called when they were read, before they are offered.
 
         Raises:
             KVSUnavailable: the store does not answer.
@@ -62,6 +68,7 @@ class Loader:
             gets = [Get(object_key(name)) for name in names]
             blobs: list[Any] = self._store.load(gets, files.place)
             with self._undisturbed():
+                arrived()
                 found = dict(zip(names, blobs, strict=True))
                 for name, blob in found.items():
                     if (file := files.take(blob)) is not None:

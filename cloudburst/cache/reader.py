@@ -192,7 +192,7 @@ class CacheReader(ObjectReader):
         found.update(cached if believed or not cached else self._unchanged(cached))
         if len(found) < len(names):
             rest = [name for name in dict.fromkeys(names) if name not in found]
-            found.update(self._loaded(rest))
+            found.update(self._loaded(rest, fresh=fresh))
         return [found[name] for name in names]
 
     def changed(self, names: Iterable[str]) -> None:
@@ -272,13 +272,16 @@ class CacheReader(ObjectReader):
         }
         if len(found) < len(cached):
             # Nor does anybody else get what is known here to be old.
-            with self._undisturbed():
-                drop_written(self._folder, self._board, cached.keys() - found.keys())
+            self.changed(cached.keys() - found.keys())
         return found
 
-    def _loaded(self, names: Sequence[str]) -> dict[str, Stored | None]:
+    def _loaded(self, names: Sequence[str], *, fresh: bool) -> dict[str, Stored | None]:
+        def arrived() -> None:
+            if fresh:  # what the keeper has looked at before may be older
+                self.changed(names)
+
         found: dict[str, Stored | None] = {}
-        for name, blob in self._loader.load(names).items():
+        for name, blob in self._loader.load(names, arrived).items():
             found[name] = None if blob is None else Stored(blob)
             if isinstance(blob, bytes) and self._is_read_again(name, blob):
                 self._loader.offer(name, blob)

@@ -21,6 +21,7 @@ from watching import alive, files_under, wait_until
 from zmq.utils.garbage import GarbageCollectorThread
 
 from cloudburst import CloudburstConnection, LocalCluster
+from cloudburst.cache.folder import _has_no_owner, folders
 from cloudburst.kvs.embedded import EmbeddedServer
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -177,4 +178,8 @@ def _threads() -> set[threading.Thread]:
 
 
 def _shared_memory() -> set[Path]:
-    return set(SHARED_MEMORY.iterdir()) if SHARED_MEMORY.exists() else set()
+    """All that is there, but for the caches of hosts that live: of those only the host is ours."""
+    if not SHARED_MEMORY.exists():
+        return set()
+    alive = {path for path in folders() if not _has_no_owner(path)}
+    return {path for path in SHARED_MEMORY.iterdir() if path not in alive}

@@ -356,3 +356,19 @@ def test_without_a_cache_all_is_read_from_the_store(path: str) -> None:
     assert reader.look() is None
     assert type(reader) is ObjectReader
     reader.close()
+
+
+def test_what_was_looked_at_before_the_newest_was_read_is_not_published(world: World) -> None:
+    reader = world.reader()
+    world.put(k=zeros())
+    value_of(reader, "k")
+    world.keeper._take_offers()  # which looks
+    write_objects(world.store, {"k": zeros() + 1})  # elsewhere; the keeper has yet to hear of it
+    assert value_of(reader, "k", fresh=True).sum() == SIZE
+    world.keeper._hear()
+
+    assert value_of(reader, "k").sum() == SIZE
+    world.settle()
+    assert value_of(reader, "k").sum() == SIZE
+    world.settle()
+    assert world.cached() == 1

@@ -17,6 +17,7 @@ from cloudburst.config import (
     HostConfig,
     LocalConfig,
     SchedulerConfig,
+    cache_memory,
     default_executors,
     executor_memory,
     executor_range,
@@ -175,6 +176,7 @@ def test_another_log_level_is_refused(monkeypatch: pytest.MonkeyPatch, text: str
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight GiB and four cores, and nothing said about memory."""
     monkeypatch.delenv("CLOUDBURST_EXECUTOR_MEMORY", raising=False)
+    monkeypatch.delenv("CLOUDBURST_CACHE_MEMORY", raising=False)
     monkeypatch.setattr(config, "usable_cores", lambda: 4)
     monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 2 << 20, "SC_PAGE_SIZE": 4096}.__getitem__)
 
@@ -224,3 +226,23 @@ def test_this_machine_has_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CLOUDBURST_EXECUTOR_MEMORY", raising=False)
 
     assert executor_memory() > 10
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_cache_may_use_a_quarter_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_memory() == 8 * 1024 // 4
+    monkeypatch.setenv("CLOUDBURST_CACHE_MEMORY", "300")
+    assert cache_memory() == 300
+    assert cache_memory(200) == 200
+    assert cache_memory(0) == 0
+    monkeypatch.setenv("CLOUDBURST_CACHE_MEMORY", "0")
+    assert cache_memory() == 0
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "1.5", "1 GB", "9" * 5000])
+def test_another_size_of_the_cache_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("CLOUDBURST_CACHE_MEMORY", text)
+
+    with pytest.raises(UsageError, match="memory is a number of MiB, 0 for none, not") as raised:
+        cache_memory()
+    assert len(str(raised.value)) < 200
