@@ -27,8 +27,9 @@ N = 50
 ASIDE = (Heartbeat, Fence, GetStatus, ClusterStatus, Bounce, Knock)
 """What the clock has sent at any time, and what the tests themselves ask."""
 
-ASIDE_COMMANDS = {"EXISTS", "ECHO", "HELLO", "CLIENT", "SCRIPT"}
-"""What the tests themselves ask, and what a new connection begins with."""
+ASIDE_COMMANDS = {"EXISTS", "ECHO", "HELLO", "CLIENT", "SCRIPT", "PING"}
+"""What the tests themselves ask, what a new connection begins with, and what the host's cache asks
+four times a second."""
 
 LEASES = (keys.SCHEDULER, keys.host_key(""))
 """Scheduler and host renew them at any time."""
