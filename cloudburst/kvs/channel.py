@@ -12,7 +12,7 @@ import ssl
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 import hiredis
 
@@ -27,6 +27,10 @@ _MORE: Final = object()
 # The types that hiredis ships know neither tuples of more than one word nor bytearrays.
 _pack_words: Callable[[tuple[Part, ...]], bytes] = cast("Any", hiredis.pack_command)
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Unreachable(Exception):
+    """No connection; nothing was sent."""
 
 
 class Lost(Exception):
@@ -123,18 +127,43 @@ class Channel:
             Lost: the connection ended, or nothing moved for ``timeout`` seconds.
             Refused: the server hung up because of what it was sent.
         """
-        replies: list[Any] = []
+        self.send(commands)
+        return self.receive(len(commands))
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """The first half of `exchange`, for who talks to several servers at once.
+
+        Raises:
+            Lost: as `exchange`.
+            Refused: as `exchange`.
+        """
         pieces = pack(commands)
         try:
             self._send(pieces)
-            for _ in commands:
+        except Lost as lost:
+            self._explain(lost, self._last_words())
+
+    def receive(self, count: int) -> list[Any]:
+        """The second half of `exchange`: so many replies.
+
+        Raises:
+            Lost: as `exchange`.
+            Refused: as `exchange`.
+        """
+        replies: list[Any] = []
+        try:
+            for _ in range(count):
                 replies.append(self._read())  # noqa: PERF401 (what came before an error counts)
         except Lost as lost:
             words = replies[-1] if replies else self._last_words()
-            if isinstance(words, ReplyError):
-                raise Refused(str(words)) from lost
-            raise
+            self._explain(lost, words)
         return replies
+
+    @staticmethod
+    def _explain(lost: Lost, words: Any) -> NoReturn:
+        if isinstance(words, ReplyError):
+            raise Refused(str(words)) from lost
+        raise lost
 
     def _send(self, pieces: Sequence[Buffer]) -> None:
         try:

@@ -41,6 +41,9 @@ _STAGED_MS: Final = 60_000
 _MAX_TTL: Final = 1e10  # in seconds: 300 years, well within what the server can add to its clock
 _ALL: Final = 2**31 - 1
 
+MISSING: Final = object()
+"""In place of a reply that has not come."""
+
 Part: TypeAlias = str | int | Buffer
 
 

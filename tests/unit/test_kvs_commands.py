@@ -28,8 +28,9 @@ from cloudburst.kvs.base import (
 )
 from cloudburst.kvs.channel import pack
 from cloudburst.kvs.commands import LARGE, STAGED, Command, answers, encode, is_repeatable
-from cloudburst.kvs.connection import outage, refusal, scrubbed
+from cloudburst.kvs.connection import outage, refusal
 from cloudburst.kvs.keys import object_key
+from cloudburst.kvs.urls import scrubbed
 
 COMMIT = CommitRun("r", RunState.FAILED, 3, "e1", "why", b"result", "", 1.5)
 EVERY_KIND: list[Operation] = [
