@@ -7,13 +7,13 @@ from watching import wait_until
 from cloudburst import CloudburstConnection
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import GetFields, KeyValueStore, Members
-from cloudburst.kvs.redis import RedisStore
+from cloudburst.kvs.opening import ServedStore, open_store
 from cloudburst.scheduler.run import EPOCHS
 
 
-def store_of(connection: CloudburstConnection) -> RedisStore:
+def store_of(connection: CloudburstConnection) -> ServedStore:
     """A connection of the test's own to the store, to be closed."""
-    return RedisStore(connection.kvs_url)
+    return open_store(connection.kvs_url)
 
 
 def record_of(store: KeyValueStore, run_id: str) -> dict[str, Any]:

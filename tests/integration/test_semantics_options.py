@@ -19,14 +19,14 @@ from cloudburst import (
     UsageError,
 )
 from cloudburst.kvs import keys
-from cloudburst.kvs.redis import RedisStore
+from cloudburst.kvs.opening import ServedStore
 
 SOON = 30.0
 DAY = 24 * 3600
 
 
 @pytest.fixture
-def store(connection: CloudburstConnection) -> Iterator[RedisStore]:
+def store(connection: CloudburstConnection) -> Iterator[ServedStore]:
     opened = store_of(connection)
     yield opened
     opened.close()
@@ -198,7 +198,7 @@ def seconds_left(connection: CloudburstConnection, key: str) -> float | None:
 
 
 def test_a_result_expires_but_not_under_its_output_key(
-    cluster: LocalCluster, connection: CloudburstConnection, store: RedisStore
+    cluster: LocalCluster, connection: CloudburstConnection, store: ServedStore
 ) -> None:
     connection.register(lambda _, n: n, "same")
     connection.register_dag("d", ["same"], [])
@@ -219,7 +219,7 @@ def test_a_result_expires_but_not_under_its_output_key(
 
 
 def test_a_result_can_be_released(
-    cluster: LocalCluster, connection: CloudburstConnection, store: RedisStore
+    cluster: LocalCluster, connection: CloudburstConnection, store: ServedStore
 ) -> None:
     run = connection.register(lambda _, n: n, "same")(5)
     assert run.get(SOON) == 5
@@ -250,7 +250,7 @@ def test_what_has_not_ended_is_not_released(
 
 
 def test_after_a_flush_every_call_is_recorded(
-    connection: CloudburstConnection, store: RedisStore, make_gate: Callable[[], Gate]
+    connection: CloudburstConnection, store: ServedStore, make_gate: Callable[[], Gate]
 ) -> None:
     connection.flush()
     wait = connection.register(wait_at, "wait")
