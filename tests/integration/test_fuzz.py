@@ -12,11 +12,10 @@ from typing import Any
 import msgpack
 import psutil
 import pytest
-import redis
 from damage import SEEDS, Frames, damaged_value, mutated, sensible
 from gates import Gate, wait_at
 from hands import ByHand, free_port
-from records import store_of
+from records import plain_client, store_of
 from watching import alive, family, wait_until
 
 from cloudburst import CloudburstConnection
@@ -229,7 +228,7 @@ def test_plans_that_are_there_in_contexts_that_are_nonsense(
     """User code runs, or a value is handed on, for runs that the scheduler knows nothing of."""
     chance = random.Random(4)
     senders = [connected(address, "fuzz") for address in check.addresses()]
-    with redis.Redis.from_url(connection.kvs_url, decode_responses=True) as client:
+    with plain_client(connection) as client:
         plans = [key.removeprefix("cb:plan:") for key in client.scan_iter(keys.plan_key("*"))]
     good = RunContext(
         plan="",

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import redis
 from gates import Gate, wait_at
 from notes import note, noted
-from records import open_runs, record_of, store_of
+from records import open_runs, plain_client, record_of, store_of
 from watching import wait_until
 
 from cloudburst import (
@@ -192,7 +191,7 @@ def test_results_are_kept_for_a_day_or_as_long_as_is_said(
 
 def seconds_left(connection: CloudburstConnection, key: str) -> float | None:
     """The time to live of a key, or None if it stays for ever."""
-    with redis.Redis.from_url(connection.kvs_url) as client:
+    with plain_client(connection) as client:
         left: Any = client.pttl(key)
     return None if left == -1 else left / 1000
 
