@@ -23,7 +23,7 @@ from cloudburst.kvs.connection import (
 )
 from cloudburst.kvs.redis import eviction_in
 from cloudburst.kvs.rounds import UNOWNED, Errand, Rounds, commands_of
-from cloudburst.kvs.topology import Topology
+from cloudburst.kvs.topology import Topology, disagreement
 
 _FAILED = (Unreachable, Refused, Lost)
 _REDIRECTIONS: Final = 5  # that are followed at once; after more there is a pause
@@ -248,14 +248,16 @@ class ClusterStore:
         """What an errand was answered in place of being carried out."""
         error: ReplyError = errand.reply
         words, code = str(error), code_of(error)
+        cause: object = error
         errand.reply, errand.detour = MISSING, ""
         match code:
             case "MOVED":
                 self._topology.moved(words, url)
+                cause = disagreement(words)
             case "ASK":
                 errand.detour = self._topology.other(words, url)
             case "NOSCRIPT":
                 self._drop(url)  # a new connection begins with the scripts
             case _ if code not in TRANSIENT:
                 raise refusal(url, error)
-        return _Obstacle(url, error, passes=code in TRANSIENT)
+        return _Obstacle(url, cause, passes=code in TRANSIENT)

@@ -16,7 +16,7 @@ from cloudburst.kvs.commands import MISSING
 from cloudburst.kvs.connection import FIRST_PAUSE, LONGEST_PAUSE, code_of, outage, refusal
 from cloudburst.kvs.redis_writer import RedisWriter, Submission
 from cloudburst.kvs.rounds import UNOWNED, Errand, Rounds, commands_of
-from cloudburst.kvs.topology import Topology
+from cloudburst.kvs.topology import Topology, disagreement
 from cloudburst.kvs.urls import scrubbed
 
 _ANSWER_IN: Final = 1.0
@@ -283,7 +283,7 @@ class ClusterWriter:
     def _redirect(self, errand: Errand, reply: ReplyError, url: str) -> bool:
         """Whether a node says that another one has the slot; noted, if so."""
         words = str(reply)
-        self._trouble = reply
+        self._trouble = disagreement(words)
         match code_of(reply):
             case "MOVED":
                 self._topology.moved(words, url)

@@ -105,5 +105,10 @@ class Topology:
         yield from (node for node in nodes[start:] + nodes[:start] if node != self._advised)
 
 
+def disagreement(words: str) -> str:
+    """What is wrong if MOVED or ASK is said again and again."""
+    return f"the nodes of the cluster do not agree on who has a slot ({words})"
+
+
 def _host_of(url: str) -> str:
     return urlsplit(url).hostname or "localhost"

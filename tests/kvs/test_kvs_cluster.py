@@ -146,18 +146,18 @@ class TestSlotsThatMove:
         bench.do(record("r"), Put(object_key("r"), b"early"))
         nodes.begin_to_migrate(slot, target)
         assert len(nodes.move_keys(slot, target, 1)) == 1
-        done = threading.Event()
+        begun = threading.Event()
 
         def finish_later() -> None:
             time.sleep(0.3)
+            begun.set()
             nodes.move_keys(slot, target)
             nodes.finish_migration(slot, home, target)
-            done.set()
 
         thread = threading.Thread(target=finish_later)
         thread.start()
         assert bench.one(COMMIT) is Commit.STORED, "as soon as all of it is on one node"
-        assert done.is_set()
+        assert begun.is_set()
         thread.join()
         assert bench.one(Get(object_key("r"))) == b"result"
         nodes.migrate(slot, home)

@@ -78,18 +78,18 @@ def test_a_run_is_not_forgotten_before_its_end_is_stored(
     writer: ClusterWriter, nodes: Cluster
 ) -> None:
     """They are on two nodes: one stops, and the other goes on."""
-    answered(writer, record("r", call=b"call"), AddMember(OPEN_RUNS, "r"))
-    assert nodes.owner_of(slot_of(OPEN_RUNS)) is not nodes.owner_of(slot_of(run_key("r"))), "luck"
-    home = nodes.owner_of(slot_of(run_key("r")))
-    with home.stopped():
-        writer.submit([commit("r"), DropMember(OPEN_RUNS, "r")], 1)
+    keeper = nodes.owner_of(slot_of(OPEN_RUNS))
+    names = (f"r{number}" for number in range(100))
+    run = next(name for name in names if nodes.owner_of(slot_of(run_key(name))) is not keeper)
+    answered(writer, record(run, call=b"call"), AddMember(OPEN_RUNS, run))
+    with nodes.owner_of(slot_of(run_key(run))).stopped():
+        writer.submit([commit(run), DropMember(OPEN_RUNS, run)], 1)
         end = time.monotonic() + 0.3
         while time.monotonic() < end:
             writer.flush()
             assert writer.collect() == []
             time.sleep(0.01)
-        listed = nodes.owner_of(slot_of(OPEN_RUNS))("SMEMBERS", OPEN_RUNS)
-        assert listed == [b"r"]
+        assert keeper("SMEMBERS", OPEN_RUNS) == [run.encode()]
 
     assert collect_all(writer) == [(1, [Commit.STORED, None])]
     assert answered(writer, Members(OPEN_RUNS)) == [[]]
