@@ -70,7 +70,7 @@ class UserLibrary:
     """
 
     __slots__ = (
-        "_address", "_caller", "_epoch", "_id", "_id_of", "_post", "_recipient", "_store",
+        "_address", "_caller", "_epoch", "_id", "_id_of", "_post", "_recipient", "_store", "_to",
         "run_id", "step",
     )  # fmt: skip
 
@@ -88,7 +88,7 @@ class UserLibrary:
         self._caller = caller
         self._epoch = epoch
         self._address = address
-        self._recipient = self._id = ""
+        self._recipient = self._to = self._id = ""
         self._id_of: str | None = None
         self.run_id = run_id
         self.step = ""
@@ -193,8 +193,22 @@ class UserLibrary:
             KVSUnavailable: the step could not be reached, nor the store, where it would wait.
         """
         if recipient != self._recipient:
-            self._recipient = _check_id(recipient)
-        self._post.send(self._recipient, self.get_id(), message)
+            self._to = self._now(_check_id(recipient))
+            self._recipient = recipient
+        self._post.send(self._to, self.get_id(), message)
+
+    def _now(self, recipient: str) -> str:
+        """The id that a step of this run has in this attempt: an earlier one may have said its own.
+
+        It has no address, as the step may be anywhere by now.
+        """
+        own = f"{self.run_id}/"
+        if not recipient.startswith(own):
+            return recipient
+        epoch, _, step = recipient.removeprefix(own).partition("/")
+        if int(epoch) >= self._epoch:
+            return recipient
+        return f"{own}{self._epoch}/{step.partition('@')[0]}@"
 
     def recv(self, timeout: float = 0.0) -> list[tuple[str, Any]]:
         """The messages that were sent to this step and not received before.

@@ -124,6 +124,12 @@ class Run:
         sure = self.stop_is_sure and self.stopping is RunState.CANCELLED
         return RunState.CANCELLING if sure else RunState.RUNNING
 
+    @property
+    def sure_end(self) -> RunState:
+        """What who wants it cancelled is told, once it is sure how it ends."""
+        cancelled = self.stopping is RunState.CANCELLED
+        return RunState.CANCELLING if cancelled else RunState.TIMED_OUT
+
     def shares(self) -> dict[Executor, list[int]]:
         """The segments of each executor that takes part."""
         shares: dict[Executor, list[int]] = {}
