@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cloudburst.core.messages import Buffer, Frames
+from cloudburst.core.messages import Frames
 from cloudburst.core.plan import PlanStep
 from cloudburst.errors import (
     InvocationCancelledError,
@@ -14,8 +14,8 @@ from cloudburst.errors import (
     NoValidResult,
 )
 from cloudburst.executor.events import Argument, Local, Work
-from cloudburst.kvs import keys
-from cloudburst.kvs.base import Get, KeyValueStore
+from cloudburst.kvs.base import KeyValueStore
+from cloudburst.kvs.objects import Stored, find_objects, value_of
 from cloudburst.serialization import (
     CloudburstReference,
     describe,
@@ -143,10 +143,10 @@ class Inputs:
 
         def all_are_there() -> bool:
             missing = [reference for reference in references if reference not in found]
-            blobs = self._store.execute([Get(keys.object_key(r.key)) for r in missing])
-            for reference, blob in zip(missing, blobs, strict=True):
-                if blob is not None:
-                    found[reference] = _referenced(reference, blob)
+            objects = find_objects(self._store, [reference.key for reference in missing])
+            for reference, stored in zip(missing, objects, strict=True):
+                if stored is not None:
+                    found[reference] = _referenced(reference, stored)
             return len(found) == len(references)
 
         if all_are_there():
@@ -160,13 +160,15 @@ class Inputs:
         return found
 
 
-def _referenced(reference: CloudburstReference, blob: Buffer) -> Any:
+def _referenced(reference: CloudburstReference, stored: Stored) -> Any:
+    if isinstance(stored, frozenset):
+        return value_of(stored)
     if not reference.deserialize:
-        return bytes(blob)
-    frames = split(blob)
-    value = unpack(frames)
+        return bytes(stored)
+    value = value_of(stored)
     if failure_in(value) is not None:
-        raise StepFailed(frames, f"the run {reference.key!r} that it refers to failed")
+        reason = f"the run {reference.key!r} that it refers to failed"
+        raise StepFailed(split(stored), reason)
     return value
 
 

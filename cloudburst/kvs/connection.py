@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cloudburst.errors import KVSUnavailable, UsageError
+from cloudburst.kvs.base import Unfit
 from cloudburst.kvs.channel import Channel, PolledChannel, Refused, ReplyError
 
 TRANSIENT = frozenset(
@@ -34,6 +35,12 @@ _ADVICE = {
     "WRONGPASS": "Correct user and password in the URL: redis://user:password@host:6379.",
     "NOPERM": "The server's ACL must let this user run all commands on keys 'cb:*'.",
 }
+
+_UNFIT = (
+    "WRONGTYPE",
+    "ERR value is not an integer",
+    "ERR increment or decrement would overflow",
+)
 
 
 class Unreachable(Exception):
@@ -132,7 +139,8 @@ def refusal(url: str, words: object) -> KVSUnavailable:
     """The error for a command, or a connection, that the server refused."""
     said = str(words).rstrip(".")
     advice = next((hint for code, hint in _ADVICE.items() if code in said.split()), "")
-    return KVSUnavailable(f"the store at {scrubbed(url)} refused: {said}. {advice}".rstrip())
+    kind = Unfit if said.startswith(_UNFIT) else KVSUnavailable
+    return kind(f"the store at {scrubbed(url)} refused: {said}. {advice}".rstrip())
 
 
 def outage(url: str, cause: object, tries: int, seconds: float) -> KVSUnavailable:
