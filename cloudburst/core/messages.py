@@ -78,6 +78,7 @@ class RunContext(NamedTuple):
         parent: the run whose code has called it, or "".
         alone: whether it is not to be put into one batch with others.
         warms: whether code is only to be loaded, and not called.
+        cramped: whether it stays where it is, though its segments wait for each other there.
     """
 
     plan: str
@@ -94,6 +95,7 @@ class RunContext(NamedTuple):
     parent: str = ""
     alone: bool = False
     warms: bool = False
+    cramped: bool = False
 
 
 class Hello(NamedTuple):

@@ -287,7 +287,7 @@ class ExecutorState:
 
         It may wait for just that, which would never begin.
         """
-        behind = {(work.run_id, work.epoch) for work in self.ready.works}
+        behind = {(w.run_id, w.epoch) for w in self.ready.works if not w.route.context.cramped}
         for run_id, epoch in behind & {(work.run_id, work.epoch) for work in self.running}:
             stopped = self._stop(Stop(run_id, epoch, RunState.PENDING))
             reason = "its steps wait for each other in one place"

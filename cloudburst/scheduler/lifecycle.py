@@ -180,6 +180,7 @@ class Lifecycle:
         if run is not None:
             run.raised += message.raised
             run.returned += not message.raised
+            run.crowded += message.crowded
             if message.crowded:
                 self.placing.times.crowding.add(run.plan.id)
         self._gives_back(executor, message.run_id, message.epoch, message.reason)

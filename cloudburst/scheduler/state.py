@@ -282,7 +282,7 @@ class SchedulerState:
         if isinstance(message, Start):
             self.life.undelivered(executor, message)
         if not executor.shares:
-            self._executors_gone([name], "its connection ended", dead=False)
+            self._executors_gone([name], "its connection ended", dead=False, blamed=NOBODY)
 
     def _drain(self, host: str) -> None:
         leaving = self.members.drain(host, self.turn.now)

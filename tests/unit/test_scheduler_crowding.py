@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from elastic import cluster_of, resized
-from scheduling import SHORT, Cluster, ends, started
+from scheduling import SHORT, Cluster, context, ends, sent, started
 
 from cloudburst.core.hosts import NOBODY, PoolSize
-from cloudburst.core.messages import HandBack
+from cloudburst.core.messages import HandBack, Start
 from cloudburst.errors import Overloaded
 from cloudburst.scheduler.events import Command
+from cloudburst.scheduler.run import CRAMPED
 from cloudburst.scheduler.scaling import GROW_AFTER, STUCK_AFTER
 
 PAIR = [("one", "f"), ("two", "f"), ("end", "f")]
@@ -58,6 +59,17 @@ def test_so_do_those_of_later_runs_however_short_they_are(cluster: Cluster) -> N
         cluster.finish("behind")
         assert len(set(cluster.places(f"later{number}")[:2])) == 2
         cluster.finish(f"later{number}", SHORT)
+
+
+def test_a_run_that_finds_no_more_room_stays_in_the_end() -> None:
+    """Its code may wait for something else, and go on."""
+    cluster = paired(cluster_of("a", size=PoolSize(1, 1, 1, 30.0)))
+    cluster.call("r1", "pair")
+    said: list[Command] = []
+    for epoch in range(1, CRAMPED + 1):
+        said += crowd(cluster, "r1", epoch) + cluster.live(5.0)
+
+    assert [context(start).cramped for _, start in sent(said, Start)] == [False, True]
 
 
 def test_also_if_they_are_to_be_colocated(cluster: Cluster) -> None:
