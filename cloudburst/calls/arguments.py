@@ -33,15 +33,24 @@ def arguments_of(arg_map: Mapping[str, Any]) -> NamedArguments:
     Raises:
         UsageError: it is no mapping.
     """
+    return [
+        (step, "", value)
+        for step, values in check_arg_map(arg_map).items()
+        for value in (values if isinstance(values, list) else (values,))
+    ]
+
+
+def check_arg_map(arg_map: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was given as arguments by step name.
+
+    Raises:
+        UsageError: it is no mapping.
+    """
     if not isinstance(arg_map, Mapping):
         raise UsageError(
             f"arg_map is a dict of step name to arguments, not {type(arg_map).__name__}"
         )
-    return [
-        (step, "", value)
-        for step, values in arg_map.items()
-        for value in (values if isinstance(values, list) else (values,))
-    ]
+    return arg_map
 
 
 def arguments_of_call(

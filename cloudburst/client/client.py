@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from cloudburst.calls.arguments import arguments_of_call
+from cloudburst.calls.arguments import arguments_of_call, check_arg_map
 from cloudburst.calls.chain import ChainLink, Then, make_calls, make_chain, start_chain
 from cloudburst.calls.future import CloudburstFuture
 from cloudburst.calls.making import CallMaker
@@ -155,7 +155,7 @@ class CloudburstConnection(Catalog, Objects):
             check_key(output_key)
             if direct_response:
                 raise UsageError("a direct response is not stored, so it has no output_key")
-        links = [ChainLink(name, arg_map), *make_chain(then)]
+        links = [ChainLink(name, check_arg_map(arg_map)), *make_chain(then)]
         for link in links:
             self._check_steps(link.dag, link.arg_map)
         said = make_options(**options)

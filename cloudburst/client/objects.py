@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from cloudburst.core.ids import check_key
+from cloudburst.core.options import check_ttl
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Delete, KeyValueStore
 from cloudburst.kvs.objects import read_objects, write_objects
+from cloudburst.kvs.shared import SharedState
 
 
-class Objects:
+class Objects(SharedState):
     """Reads and writes objects. The part of a connection that does so.
 
     Args:
@@ -21,8 +23,11 @@ class Objects:
     def __init__(self, store: Callable[[], KeyValueStore]) -> None:
         self._objects_in = store
 
+    def _shared_store(self) -> KeyValueStore:
+        return self._objects_in()
+
     def get_object(self, key: str, default: Any = None) -> Any:
-        """Read an object from the KVS: one that was put, or a run's result by its id.
+        """Read an object from the KVS: one that was put, a counter, a set, or a run's result.
 
         Args:
             key: its key, or a run's id.
@@ -36,23 +41,25 @@ class Objects:
         """
         return read_objects(self._objects_in(), [key], default)[key]
 
-    def put_object(self, key: str, value: Any) -> None:
-        """Write an object to the KVS, where it stays until it is deleted.
+    def put_object(self, key: str, value: Any, ttl: float | None = None) -> None:
+        """Write an object to the KVS.
 
         Args:
             key: a string of 1 to 1,000 characters.
             value: anything that can be pickled.
+            ttl: seconds after which it is gone; by default it stays until it is deleted.
 
         Raises:
+            UsageError: ``ttl`` is no number above 0.
             InvalidName: nothing can be stored under the key.
             SerializationError: the value cannot be pickled.
             ValueTooLarge: the store takes no value of that size.
             KVSUnavailable: the store does not answer.
         """
-        write_objects(self._objects_in(), {check_key(key): value})
+        write_objects(self._objects_in(), {check_key(key): value}, check_ttl(ttl))
 
     def delete_object(self, key: str) -> bool:
-        """Delete an object from the KVS. Returns whether there was one.
+        """Delete an object, a counter or a set from the KVS. Returns whether there was one.
 
         Args:
             key: its key.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Any
 
-from cloudburst.core.messages import Buffer, Frames
+from cloudburst.core.messages import Frames
 from cloudburst.core.plan import PlanStep
 from cloudburst.errors import (
     InvocationCancelledError,
@@ -14,8 +14,8 @@ from cloudburst.errors import (
     NoValidResult,
 )
 from cloudburst.executor.events import Argument, Local, Work
-from cloudburst.kvs import keys
-from cloudburst.kvs.base import Get, KeyValueStore
+from cloudburst.kvs.base import KeyValueStore
+from cloudburst.kvs.objects import Stored, find_objects, value_of
 from cloudburst.serialization import (
     CloudburstReference,
     describe,
@@ -28,7 +28,6 @@ from cloudburst.serialization import (
     unpack,
 )
 
-_LONGEST_PAUSE = 0.1
 _KNOWN = 1000
 """Lists of values that do not count, kept unpacked."""
 
@@ -60,10 +59,14 @@ class Inputs:
 
     Args:
         store: for references.
+        wait_for: waits until something is so, up to a number of seconds, and lets others work.
     """
 
-    def __init__(self, store: KeyValueStore) -> None:
+    def __init__(
+        self, store: KeyValueStore, wait_for: Callable[[Callable[[], bool], float], None]
+    ) -> None:
         self._store = store
+        self._wait_for = wait_for
         self._invalid: dict[bytes, list[Any]] = {}
 
     def upstream(self, work: Work) -> list[Any]:
@@ -136,33 +139,36 @@ class Inputs:
         self, references: list[CloudburstReference], timeout: float | None
     ) -> dict[CloudburstReference, Any]:
         """Read what references stand for; keys may not be there yet, unless that is None."""
-        deadline = time.monotonic() + (timeout or 0.0)
-        pause = 0.001
         found: dict[CloudburstReference, Any] = {}
-        while True:
+
+        def all_are_there() -> bool:
             missing = [reference for reference in references if reference not in found]
-            blobs = self._store.execute([Get(keys.object_key(r.key)) for r in missing])
-            for reference, blob in zip(missing, blobs, strict=True):
-                if blob is not None:
-                    found[reference] = _referenced(reference, blob)
-            if len(found) == len(references):
-                return found
-            if timeout is None:
-                raise NotThereYet
-            if time.monotonic() >= deadline:
-                names = ", ".join(repr(r.key) for r in references if r not in found)
-                raise KeyNotFound(f"nothing was stored under {names} within {timeout:g} seconds")
-            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            objects = find_objects(self._store, [reference.key for reference in missing])
+            for reference, stored in zip(missing, objects, strict=True):
+                if stored is not None:
+                    found[reference] = _referenced(reference, stored)
+            return len(found) == len(references)
+
+        if all_are_there():
+            return found
+        if timeout is None:
+            raise NotThereYet
+        self._wait_for(all_are_there, timeout)
+        if len(found) < len(references):
+            names = ", ".join(repr(r.key) for r in references if r not in found)
+            raise KeyNotFound(f"nothing was stored under {names} within {timeout:g} seconds")
+        return found
 
 
-def _referenced(reference: CloudburstReference, blob: Buffer) -> Any:
+def _referenced(reference: CloudburstReference, stored: Stored) -> Any:
+    if isinstance(stored, frozenset):
+        return value_of(stored)
     if not reference.deserialize:
-        return bytes(blob)
-    frames = split(blob)
-    value = unpack(frames)
+        return bytes(stored)
+    value = value_of(stored)
     if failure_in(value) is not None:
-        raise StepFailed(frames, f"the run {reference.key!r} that it refers to failed")
+        reason = f"the run {reference.key!r} that it refers to failed"
+        raise StepFailed(split(stored), reason)
     return value
 
 

@@ -87,9 +87,11 @@ class ClusterStore:
         """See `KeyValueStore.execute`."""
         if not operations:
             return []
-        rounds = Rounds(operations)
         patience = self._patience()
         with self._lock:
+            if not self._topology.primaries:
+                self._learn(patience)
+            rounds = Rounds(operations, self._topology)
             while errands := rounds.next():
                 self._carry_out(errands, patience)
         return rounds.answers()
@@ -143,8 +145,6 @@ class ClusterStore:
                 raise refusal(self._url, error) from error
 
     def _carry_out(self, errands: Sequence[Errand], patience: Patience) -> None:
-        if not self._topology.primaries:
-            self._learn(patience)
         tries = 0
         while missing := [errand for errand in errands if errand.reply is MISSING]:
             shares, obstacles = self._shares(missing)

@@ -136,7 +136,7 @@ class ClusterWriter:
 
     def submit(self, operations: Sequence[Operation], token: object) -> None:
         """See `Writer.submit`."""
-        order = _Order(self._count, token, self._clock(), Rounds(operations))
+        order = _Order(self._count, token, self._clock(), Rounds(operations, self._topology))
         self._count += 1
         self._orders.append(order)
         self._go_on(order)

@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cloudburst.errors import KVSUnavailable, UsageError
+from cloudburst.kvs.base import Unfit
 from cloudburst.kvs.channel import (
     Channel,
     Lost,
@@ -45,6 +46,12 @@ _ADVICE = {
     "MOVED": "The URL names a node of a cluster; use redis+cluster://.",
     "disabled": "The URL of a server that is no cluster begins with redis:// or rediss://.",
 }
+
+_UNFIT = (
+    "WRONGTYPE",
+    "ERR value is not an integer",
+    "ERR increment or decrement would overflow",
+)
 
 
 def parse_url(url: str) -> dict[str, Any]:
@@ -191,7 +198,8 @@ def refusal(url: str, words: object) -> KVSUnavailable:
     """The error for a command, or a connection, that the server refused."""
     said = str(words).rstrip(".")
     advice = next((hint for code, hint in _ADVICE.items() if code in said.split()), "")
-    return KVSUnavailable(f"the store at {scrubbed(url)} refused: {said}. {advice}".rstrip())
+    kind = Unfit if said.startswith(_UNFIT) else KVSUnavailable
+    return kind(f"the store at {scrubbed(url)} refused: {said}. {advice}".rstrip())
 
 
 def outage(url: str, cause: object, tries: int, seconds: float) -> KVSUnavailable:

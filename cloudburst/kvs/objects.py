@@ -2,40 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import contextlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeGuard
 
 from cloudburst.core.ids import check_key
 from cloudburst.core.messages import Buffer, Frames
-from cloudburst.errors import ValueTooLarge
+from cloudburst.errors import KVSUnavailable, ValueTooLarge
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import Delete, Get, KeyValueStore, Put
+from cloudburst.kvs.base import Delete, Get, KeyValueStore, Look, Put, Unfit
+from cloudburst.kvs.members import unpack_members
 from cloudburst.serialization import failure_in, join, pack, split, unpack
 
 MAX_VALUE = 511 * 1024 * 1024
 """Bytes of one value; Redis-protocol servers take 512 MiB, with what is stored beside it."""
 
+Stored: TypeAlias = Buffer | frozenset[bytes]
+"""What is under the key of an object: a pickled value, a number in decimal digits, which the
+store can add to, or the members of a set."""
+
+_NUMBER = re.compile(rb"-?[0-9]{1,19}")
+
+
+def is_one_key(key: object) -> TypeGuard[str]:
+    """Whether it stands for one key, be it a wrong one."""
+    return isinstance(key, str | bytes) or not isinstance(key, Iterable)
+
+
+def is_counted(value: object) -> bool:
+    """Whether the store has it as a number: an integer of 64 bits, and of no class of its own."""
+    return type(value) is int and -(2**63) <= value < 2**63
+
 
 def read_objects(store: KeyValueStore, names: Sequence[str], default: Any = None) -> dict[str, Any]:
-    """Read objects in one round trip.
+    """Read objects in one round trip; in two, if there is a set among them.
 
     Raises:
         Exception: one is the result of a run that failed; its error is raised.
     """
-    blobs = store.execute([Get(keys.object_key(check_key(name))) for name in names])
+    found = find_objects(store, [check_key(name) for name in names])
     return {
-        name: default if blob is None else stored_value(blob)
-        for name, blob in zip(names, blobs, strict=True)
+        name: default if stored is None else stored_value(stored)
+        for name, stored in zip(names, found, strict=True)
     }
 
 
-def stored_value(blob: Buffer) -> Any:
+def find_objects(store: KeyValueStore, names: Sequence[str]) -> list[Stored | None]:
+    """What is stored under names, or None where there is nothing."""
+    gets = [Get(keys.object_key(name)) for name in names]
+    with contextlib.suppress(Unfit):  # there is a set among them; to look costs more than to get
+        return store.execute(gets)
+    try:
+        return store.execute([Look(get.key) for get in gets])
+    except Unfit as error:
+        raise KVSUnavailable(str(error)) from error
+
+
+def stored_value(stored: Stored) -> Any:
     """The value of a stored object, or the error of the failed run it is the result of."""
-    value = unpack(split(blob))
+    value = value_of(stored)
     failure = failure_in(value)
     if failure is not None:
         raise failure.exception()
     return value
+
+
+def value_of(stored: Stored) -> Any:
+    """The value of a stored object, or the failure that it is."""
+    if isinstance(stored, frozenset):
+        return unpack_members(stored)
+    if _NUMBER.fullmatch(stored):
+        return int(bytes(stored))
+    return unpack(split(stored))
 
 
 def result_of(store: KeyValueStore, run_id: str) -> Frames | None:
@@ -69,9 +108,17 @@ def write_objects(store: KeyValueStore, items: Mapping[str, Any], ttl: float = 0
         SerializationError: a value cannot be pickled.
         ValueTooLarge: one is too large for the store.
     """
-    puts = []
-    for name, value in items.items():
-        frames = pack(value, f"value of {name!r}").frames
-        check_size(sum(map(len, frames)), f"value of {name!r}")
-        puts.append(Put(keys.object_key(check_key(name)), join(frames), ttl))
-    store.execute(puts)
+    store.execute(
+        [
+            Put(keys.object_key(check_key(name)), _blob_of(name, value), ttl)
+            for name, value in items.items()
+        ]
+    )
+
+
+def _blob_of(name: str, value: Any) -> Buffer:
+    if is_counted(value):
+        return b"%d" % value
+    frames = pack(value, f"value of {name!r}").frames
+    check_size(sum(map(len, frames)), f"value of {name!r}")
+    return join(frames)

@@ -29,12 +29,14 @@ from cloudburst.kvs.base import (
     GetFields,
     Members,
     Operation,
+    Scan,
     SetFields,
     Time,
 )
 from cloudburst.kvs.commands import MISSING, Command, encode, is_repeatable
 from cloudburst.kvs.keys import object_key, run_key
 from cloudburst.kvs.slots import slot_of, slot_of_command
+from cloudburst.kvs.walk import Nodes, Step
 
 UNOWNED: Final = "no node of the cluster has the slot of a key at the moment"
 
@@ -77,16 +79,19 @@ class Rounds:
 
     Args:
         operations: as for `KeyValueStore.execute`.
+        nodes: of the cluster; for scans, which go from one to the next.
     """
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
+    def __init__(self, operations: Sequence[Operation], nodes: Nodes) -> None:
         self._answering: list[Errand] = []
         self._rounds: deque[list[Errand]] = deque()
         self._now: list[Errand] = []
         written: dict[int | None, set[type]] = {}
         goes_on = False
         for operation in operations:
-            errands = _errands(operation)
+            errands = (
+                _errands(operation) if type(operation) is not Scan else [_scan(operation, nodes)]
+            )
             kind, slot = type(operation), errands[0].slot
             others = (kinds for where, kinds in written.items() if where != slot)
             late = kind in _LATE and any(kinds - {kind} for kinds in others)
@@ -129,6 +134,11 @@ def _errands(operation: Operation) -> list[Errand]:
     return [
         Errand(command, slot_of_command(command), repeatable) for command in encode([operation])
     ]
+
+
+def _scan(operation: Scan, nodes: Nodes) -> Errand:
+    step = Step(operation, nodes)
+    return Errand(step.command, step.slot, repeatable=True)
 
 
 def _is_apart(commit: CommitRun) -> bool:

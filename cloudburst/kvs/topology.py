@@ -45,6 +45,10 @@ class Topology:
             return self._owners[slot]
         return self.primaries[0] if self.primaries else None
 
+    def first_slots(self) -> list[int]:
+        """The first slot of every node, in ascending order."""
+        return sorted(self._owners.index(url) for url in self.primaries)
+
     def moved(self, words: str, said_by: str) -> None:
         """Note a MOVED, and ask the node that it names when it is time to `refresh`."""
         slot, _, _ = redirection(words)

@@ -1,4 +1,6 @@
-"""Clusters for tests, over the store that ``CLOUDBURST_TEST_KVS`` says.
+"""Clusters that the tests of one file share, and calls to them.
+
+Clusters are over the store that ``CLOUDBURST_TEST_KVS`` says.
 
 Without it, or if it is empty, clusters have stores of their own, as users' do. With one of
 `served.KINDS` those that fixtures start have a new one of that kind each:
@@ -10,12 +12,16 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from served import KINDS
 from watching import wait_until
 
-from cloudburst import LocalCluster
+from cloudburst import CloudburstConnection, LocalCluster
+
+SOON = 5.0
+"""Seconds within which every error has to come."""
 
 
 @contextmanager
@@ -47,3 +53,10 @@ def cluster_of(executors: int) -> Iterator[LocalCluster]:
             with started.connect() as first:
                 wait_until(lambda: len(first.status().executors) == executors, "all are ready")
             yield started
+
+
+def call(connection: CloudburstConnection, name: str, *args: Any, **options: Any) -> Any:
+    """Call the function of that name, with these options."""
+    function = connection.get_function(name)
+    assert function is not None
+    return function.options(**options)(*args)

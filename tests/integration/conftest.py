@@ -5,13 +5,14 @@ import importlib
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import psutil
 import pytest
-from clusters import cluster_of, store_for_cluster
+from clusters import SOON, call, cluster_of, store_for_cluster
 from example_scripts import EXAMPLES
 from gates import Gate
 from hands import ByHand
@@ -64,12 +65,13 @@ def leaves_nothing(run_dir: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    """Two executors for the tests of one file that leave them as they found them.
+def cluster(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
+    """Executors for the tests of one file that leave them as they found them.
 
-    Not for longer: other files look at all the processes there are.
+    Two, if the file does not say how many: ``EXECUTORS``. Not for longer: other files look at all
+    the processes there are.
     """
-    with cluster_of(2) as started:
+    with cluster_of(getattr(request.module, "EXECUTORS", 2)) as started:
         yield started
 
 
@@ -86,6 +88,21 @@ def connection(cluster: LocalCluster) -> Iterator[CloudburstConnection]:
         for function in connected.list():
             connected.delete_function(function)
         assert set(connected.status().executors) == executors
+
+
+@pytest.fixture
+def ours(connection: CloudburstConnection) -> Iterator[CloudburstConnection]:
+    """A function and a DAG, which must work after whatever the test did."""
+    connection.register(lambda _, a: a + 1, "incr")
+    connection.register(lambda _, a: a * a, "square")
+    assert connection.register_dag("both", ["incr", "square"], [("incr", "square")])
+    began = time.monotonic()
+    yield connection
+
+    assert time.monotonic() - began < SOON
+    for number in range(4):
+        assert connection.call_dag("both", {"incr": number}).get(SOON) == (number + 1) ** 2
+        assert call(connection, "incr", number).get(SOON) == number + 1
 
 
 @pytest.fixture

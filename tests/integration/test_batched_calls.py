@@ -1,11 +1,10 @@
 """Functions that take several calls at once: what is put together, and what stays apart."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from batch_calls import LONG, SOON, at_gate, results, sized
-from clusters import cluster_of
 from gates import Gate
 
 from cloudburst import (
@@ -19,12 +18,8 @@ from cloudburst import (
     batch,
 )
 
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    """One executor: all calls come together there."""
-    with cluster_of(1) as started:
-        yield started
+EXECUTORS = 1
+"""One: all calls come together there."""
 
 
 # what is put together

@@ -3,12 +3,11 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from batch_calls import LONG, SOON, at_gate, results, sized
-from clusters import cluster_of
 from gates import Gate
 from notes import note, noted
 from records import record_of, store_of
@@ -24,12 +23,8 @@ from cloudburst import (
     batch,
 )
 
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    """One executor: all calls come together there."""
-    with cluster_of(1) as started:
-        yield started
+EXECUTORS = 1
+"""One: all calls come together there."""
 
 
 def test_cancelling_one_call_of_a_running_batch_does_not_wait_for_the_others(

@@ -2,25 +2,20 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from clusters import cluster_of
 
-from cloudburst import CloudburstConnection, DagError, LocalCluster, UserLibrary
+from cloudburst import CloudburstConnection, DagError, UserLibrary
 
 SOON = 30.0
 """Seconds within which every end has to come."""
 
+EXECUTORS = 3
+"""An executor for each branch."""
+
 SIDES = ["left", "right", "third"]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    """An executor for each branch."""
-    with cluster_of(3) as started:
-        yield started
 
 
 def where(library: UserLibrary, *before: dict[str, int]) -> dict[str, int]:

@@ -2,12 +2,11 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import cluster_of
 from gates import Gate, wait_at
 from notes import note, noted
 from records import record_of, store_of
@@ -28,14 +27,10 @@ from cloudburst import (
 SOON = 30.0
 """Seconds within which every end has to come."""
 
+EXECUTORS = 3
+"""Room for two branches, and for what takes the first of them."""
+
 Branches = list[tuple[str, Callable[..., Any]]]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    """Room for two branches, and for what takes the first of them."""
-    with cluster_of(3) as started:
-        yield started
 
 
 def slow(library: UserLibrary, *_: object) -> str:

@@ -217,7 +217,7 @@ def wait_until_read(connection: CloudburstConnection, senders: list[Sender]) -> 
     for number, sender in enumerate(senders):
         nobody = f"nobody/1/{number}@"
         sender.outlet.send(encode(Mail(nobody, "fuzz", [b"letter"])))
-        inbox = TakeAll(keys.inbox_key(nobody))
+        inbox = TakeAll(keys.inbox_key(nobody.removesuffix("@")))
         wait_until(lambda inbox=inbox: store.execute([inbox])[0], "the letter is there", SOON)
     store.close()
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from clusters import cluster_of
 from watching import wait_until
 
 from cloudburst import (
@@ -22,6 +21,9 @@ from cloudburst import (
 
 SOON = 30.0
 """Seconds within which every end has to come."""
+
+EXECUTORS = 4
+"""More executors than instances."""
 
 
 class Seen(NamedTuple):
@@ -43,13 +45,6 @@ class Model:
         time.sleep(self.seconds)
         self.calls += 1
         return os.getpid(), self.calls
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    """More executors than instances."""
-    with cluster_of(4) as started:
-        yield started
 
 
 @pytest.fixture

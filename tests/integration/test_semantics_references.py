@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from clusters import call
 from gates import Gate, wait_at
 
 from cloudburst import (
@@ -28,12 +29,6 @@ def stored(connection: CloudburstConnection) -> CloudburstConnection:
     connection.register(lambda _, *args: args, "args")
     connection.register_dag("same_dag", ["same", "args"], [("same", "args")])
     return connection
-
-
-def call(connection: CloudburstConnection, name: str, *args: Any, **options: Any) -> Any:
-    function = connection.get_function(name)
-    assert function is not None
-    return function.options(**options)(*args)
 
 
 @pytest.mark.parametrize(

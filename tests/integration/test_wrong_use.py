@@ -2,12 +2,12 @@
 
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clusters import SOON, call
 
 from cloudburst import (
     CloudburstConnection,
@@ -21,31 +21,6 @@ from cloudburst import (
     UnknownStep,
     UsageError,
 )
-
-SOON = 5.0
-"""Seconds within which every error has to come."""
-
-
-@pytest.fixture
-def ours(connection: CloudburstConnection) -> Iterator[CloudburstConnection]:
-    """A function and a DAG, which must work after whatever the test did."""
-    connection.register(lambda _, a: a + 1, "incr")
-    connection.register(lambda _, a: a * a, "square")
-    assert connection.register_dag("both", ["incr", "square"], [("incr", "square")])
-    began = time.monotonic()
-    yield connection
-
-    assert time.monotonic() - began < SOON
-    for number in range(4):
-        assert connection.call_dag("both", {"incr": number}).get(SOON) == (number + 1) ** 2
-        assert call(connection, "incr", number).get(SOON) == number + 1
-
-
-def call(connection: CloudburstConnection, name: str, *args: Any, **options: Any) -> Any:
-    function = connection.get_function(name)
-    assert function is not None
-    return function.options(**options)(*args)
-
 
 # what does not exist
 

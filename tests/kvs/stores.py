@@ -19,6 +19,7 @@ from cloudburst.kvs.channel import pack
 from cloudburst.kvs.commands import Command
 from cloudburst.kvs.embedded import EmbeddedServer
 from cloudburst.kvs.opening import ServedStore, open_store
+from cloudburst.kvs.shared import SharedState
 from cloudburst.kvs.writer import Writer
 
 T = TypeVar("T")
@@ -68,6 +69,16 @@ class Bench:
             assert not gone()
             self.clock.now += self.ttl
             assert gone()
+
+
+@dataclass
+class State(SharedState):
+    """The verbs of clients and functions, over a store."""
+
+    store: KeyValueStore
+
+    def _shared_store(self) -> KeyValueStore:
+        return self.store
 
 
 def words_of(*words: str) -> bytes:

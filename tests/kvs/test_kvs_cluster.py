@@ -22,6 +22,7 @@ from cloudburst.kvs.base import (
     Increment,
     Members,
     Put,
+    Scan,
 )
 from cloudburst.kvs.cluster import ClusterStore
 from cloudburst.kvs.keys import object_key, run_key
@@ -182,6 +183,20 @@ class TestSlotsThatMove:
             nodes.migrate(slot, home)
         assert bench.do(*(Get(name) for name in names)) == [b"%d" % count] * len(names)
 
+    def test_a_scan_goes_on_after_one_has_moved(self, bench: Bench, nodes: Cluster) -> None:
+        names = {f"k{number}" for number in range(2000)}
+        bench.do(*(Put(name, b"") for name in names))
+        (cursor, found), slot = bench.one(Scan("k", 0, 100)), slot_of("k7")
+        home = nodes.owner_of(slot)
+        nodes.migrate(slot, another_than(home, nodes))
+        bench.one(Get("k7"))
+        while cursor:
+            cursor, more = bench.one(Scan("k", cursor, 100))
+            found += more
+        nodes.migrate(slot, home)
+
+        assert names - set(found) <= {name for name in names if slot_of(name) == slot}
+
 
 class TestOutputs:
     """Whose slot is another than that of the run."""
@@ -217,7 +232,7 @@ class TestOutputs:
         store = bench.store
         assert isinstance(store, ClusterStore)
         assert slot_of(object_key("r")) != slot_of(object_key("out"))
-        store._carry_out(Rounds([end]).next(), store._patience())
+        store._carry_out(Rounds([end], store._topology).next(), store._patience())
 
 
 class TestNodesThatFail:

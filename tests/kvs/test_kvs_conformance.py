@@ -8,18 +8,24 @@ from stores import NAMES, Bench, commit, record
 from cloudburst.errors import KVSUnavailable
 from cloudburst.kvs.base import (
     AddMember,
+    AddMembers,
     Append,
     Commit,
+    CountMembers,
     Delete,
     DropField,
     DropMember,
+    DropMembers,
+    Exists,
     Get,
     GetFields,
     Hold,
     Increment,
+    Look,
     Members,
     Put,
     PutIfAbsent,
+    RawMembers,
     SetFields,
     TakeAll,
     Time,
@@ -36,7 +42,12 @@ def test_nothing_is_stored_at_first(bench: Bench) -> None:
         TakeAll("k"),
         DropMember("k", "m"),
         Members("k"),
-    ) == [None, False, {}, False, [], None, []]
+        Exists("k"),
+        Look("k"),
+        DropMembers("k", [b"m"]),
+        RawMembers("k"),
+        CountMembers("k"),
+    ) == [None, False, {}, False, [], None, [], False, None, 0, frozenset(), 0]
 
 
 def test_no_operations_have_no_answers(bench: Bench) -> None:
@@ -268,6 +279,13 @@ class TestBatches:
             Members("s"),
             DropMember("s", "5"),
             Increment("number"),
+            AddMembers("s", [b"6", b"7"]),
+            DropMembers("s", [b"6", b"8"]),
+            RawMembers("s"),
+            CountMembers("s"),
+            Exists("s"),
+            Look("s"),
+            Look("number"),
             Hold("hold", b"me", 60.0),
             record("r"),
             commit("r", b"6" * 1_200_000),
@@ -276,5 +294,6 @@ class TestBatches:
             Get(object_key("r")),
         ) == [
             *(None, False, b"1", None, {"f": b"3"}, True, None, [b"4"], None, ["5"], None),
-            *(1, True, True, Commit.STORED, False, True, b"6" * 1_200_000),
+            *(1, 2, 1, frozenset([b"7"]), 1, True, frozenset([b"7"]), b"1"),
+            *(True, True, Commit.STORED, False, True, b"6" * 1_200_000),
         ]

@@ -24,6 +24,7 @@ from cloudburst.core.messages import (
     RunState,
     Standing,
     Start,
+    Stop,
     Welcome,
 )
 from cloudburst.core.options import NOTHING_SAID, OptionsSaid, RunOptions, make_options
@@ -355,6 +356,11 @@ def sent(commands: Iterable[Command], kind: type[M]) -> list[tuple[str, M]]:
 def started(commands: Iterable[Command]) -> list[tuple[str, str]]:
     """(run, executor) of every `Start` among commands, in order."""
     return [(start.run_id, to) for to, start in sent(commands, Start)]
+
+
+def stops(commands: Iterable[Command]) -> list[tuple[str, str, int]]:
+    """(executor, run, epoch) of every `Stop` among commands, in order."""
+    return [(to, stop.run_id, stop.epoch) for to, stop in sent(commands, Stop)]
 
 
 def operations(commands: Iterable[Command], kind: type[Op]) -> list[Op]:

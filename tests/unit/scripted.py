@@ -11,30 +11,38 @@ from typing import TypeVar
 
 from sockets import wait_until
 
+from cloudburst.calls.future import CloudburstFuture
 from cloudburst.calls.open_calls import Calls
 from cloudburst.client.link import Link
 from cloudburst.client.requests import Requests
 from cloudburst.core.ids import VERSION, python_version
 from cloudburst.core.messages import (
     PROTOCOL,
+    Accepted,
     Call,
     Frames,
     Hello,
     Message,
     Relay,
     Result,
+    RunState,
+    RunStatus,
+    Watch,
     Welcome,
 )
 from cloudburst.core.options import NOTHING_SAID
 from cloudburst.core.wire import decode, encode
 from cloudburst.errors import KVSUnavailable
-from cloudburst.serialization import pack
+from cloudburst.serialization import pack, pack_failure
 from cloudburst.transport import Context, Peers, Poller
 
 Answer = Callable[[Message], Iterable[Message]]
 M = TypeVar("M", bound=Message)
 
 WELCOME = Welcome(PROTOCOL, VERSION, python_version(), "redis://kvs")
+
+SOON = 0.05
+"""Seconds until runs are asked for, where a test does not wait as long as a connection would."""
 
 
 class Scheduler:
@@ -228,3 +236,30 @@ def result_of(value: object) -> Answer:
         return [Result(message.run_id, 1, failed=False, frames=pack(value).frames)]
 
     return answer
+
+
+def stands(state: RunState) -> Answer:
+    """An answer to every question for a run: how it stands."""
+
+    def answer(message: Message) -> Iterable[Message]:
+        assert isinstance(message, Watch)
+        return [RunStatus(message.run_id, state)]
+
+    return answer
+
+
+def accepted(message: Message) -> Iterable[Message]:
+    """An answer to a call: the scheduler has it."""
+    assert isinstance(message, Call)
+    return [Accepted((message.run_id,))]
+
+
+def start(client: Client, *names: str) -> list[CloudburstFuture]:
+    """A call of a function without arguments for each name, which is that of its run."""
+    return [client.calls.start(client.call(name)) for name in names]
+
+
+def fail(client: Client, run_id: str, error: Exception) -> None:
+    """An executor sends this client what a run has raised."""
+    frames = pack_failure(error, step="f", run_id=run_id, executor="e")
+    client.push_frames(run_id, frames, failed=True)

@@ -6,40 +6,22 @@ import asyncio
 import concurrent.futures
 import pickle
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from scripted import Client, Scheduler, client_of, scheduler_in
-from sockets import PATIENCE, short_folder, wait_until
+from scripted import Client, Scheduler, fail, stands, start
+from sockets import PATIENCE, wait_until
 
 from cloudburst.calls import open_calls as calls
-from cloudburst.calls.future import CloudburstFuture
-from cloudburst.core.messages import Accepted, Cancel, RunState, RunStatus, Watch
+from cloudburst.core.messages import Accepted, Cancel, RunState, Watch
 from cloudburst.errors import RunTimeoutError, SerializationError, UsageError
-from cloudburst.serialization import CloudburstReference, pack, pack_failure, pack_function, unpack
+from cloudburst.serialization import CloudburstReference, pack, pack_function, unpack
 
 
 @pytest.fixture
-def scheduler() -> Iterator[Scheduler]:
-    with short_folder() as folder, scheduler_in(folder) as scheduler:
-        scheduler.script[Watch] = lambda m: [RunStatus(m.run_id, RunState.RUNNING)]  # type: ignore[union-attr]
-        yield scheduler
-
-
-@pytest.fixture
-def client(scheduler: Scheduler) -> Iterator[Client]:
-    with client_of(scheduler.address, scheduler.address + ".c") as client:
-        yield client
-
-
-def start(client: Client, *names: str) -> list[CloudburstFuture]:
-    return [client.calls.start(client.call(name)) for name in names]
-
-
-def fail(client: Client, run_id: str, error: Exception) -> None:
-    frames = pack_failure(error, step="f", run_id=run_id, executor="e")
-    client.push_frames(run_id, frames, failed=True)
+def scheduler(scheduler: Scheduler) -> Scheduler:
+    scheduler.script[Watch] = stands(RunState.RUNNING)
+    return scheduler
 
 
 # by itself

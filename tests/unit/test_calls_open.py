@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import pytest
 from failing import raised
-from scripted import Client, Scheduler, client_of, result_of, scheduler_in
-from sockets import PATIENCE, short_folder, wait_until
+from scripted import SOON, Client, Scheduler, client_of, fail, result_of, stands
+from sockets import PATIENCE, wait_until
 
 from cloudburst.calls import open_calls as calls
 from cloudburst.core.messages import (
@@ -33,31 +33,9 @@ from cloudburst.errors import (
     SchedulerUnavailable,
     SerializationError,
 )
-from cloudburst.serialization import pack, pack_failure
+from cloudburst.serialization import pack
 
-SOON = 0.05
-
-
-@pytest.fixture(autouse=True)
-def asks_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "ASK_EVERY", SOON)
-
-
-@pytest.fixture
-def scheduler() -> Iterator[Scheduler]:
-    with short_folder() as folder, scheduler_in(folder) as scheduler:
-        yield scheduler
-
-
-@pytest.fixture
-def client(scheduler: Scheduler) -> Iterator[Client]:
-    with client_of(scheduler.address, scheduler.address + ".c") as client:
-        yield client
-
-
-def stands(state: RunState) -> object:
-    """The scheduler's answer to every question for a run."""
-    return lambda message: [RunStatus(message.run_id, state)]
+pytestmark = pytest.mark.usefixtures("asks_soon")
 
 
 # what comes by itself
@@ -91,8 +69,7 @@ def test_results_come_in_any_order(client: Client) -> None:
 
 def test_a_failure_is_raised(client: Client) -> None:
     future = client.calls.start(client.call("r1"))
-    frames = pack_failure(ValueError("mine"), step="f", run_id="r1", executor="e")
-    client.push_frames("r1", frames, failed=True)
+    fail(client, "r1", ValueError("mine"))
 
     with pytest.raises(ValueError, match="mine") as caught:
         future.get(PATIENCE)
@@ -163,7 +140,7 @@ def test_a_result_whose_push_was_lost_is_read_from_the_store(
 
 def test_a_run_under_way_is_waited_for(scheduler: Scheduler, client: Client) -> None:
     scheduler.script[Call] = lambda m: [Accepted(("r1",))]
-    scheduler.script[Watch] = stands(RunState.RUNNING)  # type: ignore[assignment]
+    scheduler.script[Watch] = stands(RunState.RUNNING)
     future = client.calls.start(client.call("r1"))
     pushing = threading.Thread(target=client.push_after, args=(scheduler, Watch, 3, "r1"))
     pushing.start()
@@ -189,7 +166,7 @@ def test_news_of_the_end_lead_to_the_store_at_once(
 def test_a_call_that_the_scheduler_never_heard_of_is_sent_again(
     scheduler: Scheduler, client: Client
 ) -> None:
-    scheduler.script[Watch] = stands(RunState.UNKNOWN)  # type: ignore[assignment]
+    scheduler.script[Watch] = stands(RunState.UNKNOWN)
     call = client.call("r1")
     future = client.calls.start(call)
 
@@ -200,6 +177,22 @@ def test_a_call_that_the_scheduler_never_heard_of_is_sent_again(
     scheduler.script[Call] = second_time
     assert future.get(PATIENCE) == "again"
     assert scheduler.wait_for(Call, 2) == [call, call]
+
+
+@pytest.mark.parametrize(
+    ("end", "cancelled"), [(RunState.CANCELLING, True), (RunState.TIMED_OUT, False)]
+)
+def test_the_late_answer_to_an_earlier_question_is_none_to_a_cancel(
+    scheduler: Scheduler, client: Client, end: RunState, cancelled: bool
+) -> None:
+    scheduler.script[Cancel] = lambda m: [
+        RunStatus("r1", RunState.RUNNING),
+        RunStatus("r1", RunState.PENDING),
+        RunStatus("r1", end),
+    ]
+    future = client.calls.start(client.call("r1"))
+
+    assert future.cancel() == cancelled
 
 
 def test_a_cancelled_call_that_the_scheduler_never_heard_of_is_cancelled_there(
@@ -221,7 +214,7 @@ def test_a_cancelled_call_that_the_scheduler_never_heard_of_is_cancelled_there(
 
 def test_an_accepted_call_is_not_sent_again(scheduler: Scheduler, client: Client) -> None:
     scheduler.script[Call] = lambda m: [Accepted(("r1",))]
-    scheduler.script[Watch] = stands(RunState.UNKNOWN)  # type: ignore[assignment]
+    scheduler.script[Watch] = stands(RunState.UNKNOWN)
     future = client.calls.start(client.call("r1"))
 
     with pytest.raises(RunError, match="nothing is known of run r1"):
@@ -231,7 +224,7 @@ def test_an_accepted_call_is_not_sent_again(scheduler: Scheduler, client: Client
 
 
 def test_a_direct_call_is_not_looked_for_in_the_store(scheduler: Scheduler, client: Client) -> None:
-    scheduler.script[Watch] = stands(RunState.UNKNOWN)  # type: ignore[assignment]
+    scheduler.script[Watch] = stands(RunState.UNKNOWN)
     future = client.calls.start(client.call("r1", store=False))
 
     def answer() -> None:
@@ -249,7 +242,7 @@ def test_a_direct_call_is_not_looked_for_in_the_store(scheduler: Scheduler, clie
 def test_the_first_answer_to_a_direct_call_that_was_sent_again_counts(
     scheduler: Scheduler, client: Client
 ) -> None:
-    scheduler.script[Watch] = stands(RunState.UNKNOWN)  # type: ignore[assignment]
+    scheduler.script[Watch] = stands(RunState.UNKNOWN)
     future = client.calls.start(client.call("r1", store=False))
     pushing = threading.Thread(target=client.push_after, args=(scheduler, Call, 2, "r1"))
     pushing.start()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
-from scripted import Client, Scheduler, client_of, scheduler_in
-from sockets import PATIENCE, in_threads, short_folder, wait_until
+from scripted import Client, Scheduler, stands
+from sockets import PATIENCE, in_threads, wait_until
 
 from cloudburst.calls import open_calls as calls
 from cloudburst.core.messages import (
@@ -20,29 +19,7 @@ from cloudburst.errors import (
     RunError,
 )
 
-SOON = 0.05
-
-
-@pytest.fixture(autouse=True)
-def asks_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "ASK_EVERY", SOON)
-
-
-@pytest.fixture
-def scheduler() -> Iterator[Scheduler]:
-    with short_folder() as folder, scheduler_in(folder) as scheduler:
-        yield scheduler
-
-
-@pytest.fixture
-def client(scheduler: Scheduler) -> Iterator[Client]:
-    with client_of(scheduler.address, scheduler.address + ".c") as client:
-        yield client
-
-
-def stands(state: RunState) -> object:
-    """The scheduler's answer to every question for a run."""
-    return lambda message: [RunStatus(message.run_id, state)]
+pytestmark = pytest.mark.usefixtures("asks_soon")
 
 
 # runs that were called elsewhere
@@ -63,7 +40,7 @@ def test_a_foreign_run_that_is_under_way_is_watched(
     scheduler: Scheduler, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "ASK_EVERY", 1000.0)
-    scheduler.script[Watch] = stands(RunState.RUNNING)  # type: ignore[assignment]
+    scheduler.script[Watch] = stands(RunState.RUNNING)
     future = client.calls.join("elsewhere")
 
     def end() -> None:
@@ -78,7 +55,7 @@ def test_a_foreign_run_that_is_under_way_is_watched(
 
 
 def test_a_foreign_run_that_nobody_knows(scheduler: Scheduler, client: Client) -> None:
-    scheduler.script[Watch] = stands(RunState.UNKNOWN)  # type: ignore[assignment]
+    scheduler.script[Watch] = stands(RunState.UNKNOWN)
 
     with pytest.raises(RunError, match="never called on this cluster"):
         client.calls.join("nonsense").get(PATIENCE)
@@ -99,7 +76,7 @@ def test_a_foreign_run_has_one_future(client: Client) -> None:
 def test_a_run_may_be_asked_for_again_after_it_was_unknown(
     scheduler: Scheduler, client: Client
 ) -> None:
-    scheduler.script[Watch] = stands(RunState.UNKNOWN)  # type: ignore[assignment]
+    scheduler.script[Watch] = stands(RunState.UNKNOWN)
     future = client.calls.join("later")
     with pytest.raises(RunError):
         future.get(PATIENCE)
@@ -128,7 +105,7 @@ def test_a_result_that_one_thread_reads_wakes_the_others(
     scheduler: Scheduler, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calls, "ASK_EVERY", 1000.0)
-    scheduler.script[Watch] = stands(RunState.RUNNING)  # type: ignore[assignment]
+    scheduler.script[Watch] = stands(RunState.RUNNING)
     future = client.calls.join("r1")
     waiting = threading.Thread(target=future.get)
     waiting.start()

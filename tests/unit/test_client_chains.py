@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from scripted import Scheduler, result_of, scheduler_in
-from sockets import short_folder, wait_until
+from scripted import Scheduler, accepted, result_of
+from sockets import wait_until
 
 from cloudburst.client.client import CloudburstConnection
 from cloudburst.core.messages import (
     SOURCES,
-    Accepted,
     Call,
     Cancel,
     Message,
@@ -56,24 +55,12 @@ def found_function(message: Message) -> Iterable[Message]:
     return [FunctionFound(message.request, message.name, "version", is_class=False)]
 
 
-def accepted(message: Message) -> Iterable[Message]:
-    assert isinstance(message, Call)
-    return [Accepted((message.run_id,))]
-
-
 @pytest.fixture
-def scheduler() -> Iterator[Scheduler]:
-    with short_folder() as folder, scheduler_in(folder) as scheduler:
-        scheduler.script[Call] = result_of("done")
-        scheduler.script[GetDag] = found_dag
-        scheduler.script[GetFunction] = found_function
-        yield scheduler
-
-
-@pytest.fixture
-def connection(scheduler: Scheduler) -> Iterator[CloudburstConnection]:
-    with CloudburstConnection(scheduler.address, timeout=5.0) as connection:
-        yield connection
+def scheduler(scheduler: Scheduler) -> Scheduler:
+    scheduler.script[Call] = result_of("done")
+    scheduler.script[GetDag] = found_dag
+    scheduler.script[GetFunction] = found_function
+    return scheduler
 
 
 def steps(call: Call) -> list[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import pytest
-from scripted import Scheduler, result_of, scheduler_in
-from sockets import short_folder
+from scripted import Scheduler, accepted, result_of
 
 from cloudburst.client.client import CloudburstConnection
-from cloudburst.core.messages import Accepted, Call, Message
+from cloudburst.core.messages import Call, Message
 from cloudburst.core.options import RunOptions
 from cloudburst.core.requests import DagFound, FunctionFound, GetDag, GetFunction
 from cloudburst.errors import InvalidName, RunTimeoutError, UsageError
@@ -19,18 +18,11 @@ KEY = CloudburstReference("key")
 
 
 @pytest.fixture
-def scheduler() -> Iterator[Scheduler]:
-    with short_folder() as folder, scheduler_in(folder) as scheduler:
-        scheduler.script[Call] = result_of("done")
-        scheduler.script[GetDag] = found_dag
-        scheduler.script[GetFunction] = found_function
-        yield scheduler
-
-
-@pytest.fixture
-def connection(scheduler: Scheduler) -> Iterator[CloudburstConnection]:
-    with CloudburstConnection(scheduler.address, timeout=5.0) as connection:
-        yield connection
+def scheduler(scheduler: Scheduler) -> Scheduler:
+    scheduler.script[Call] = result_of("done")
+    scheduler.script[GetDag] = found_dag
+    scheduler.script[GetFunction] = found_function
+    return scheduler
 
 
 def found_dag(message: Message) -> Iterable[Message]:
@@ -41,11 +33,6 @@ def found_dag(message: Message) -> Iterable[Message]:
 def found_function(message: Message) -> Iterable[Message]:
     assert isinstance(message, GetFunction)
     return [FunctionFound(message.request, message.name, "version", is_class=False)]
-
-
-def accepted(message: Message) -> Iterable[Message]:
-    assert isinstance(message, Call)
-    return [Accepted((message.run_id,))]
 
 
 @pytest.mark.parametrize(("timeout", "patience"), [(None, 5.0), (0, 5.0), (10, 9.0), (0.5, 0.45)])

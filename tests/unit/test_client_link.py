@@ -6,11 +6,11 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import pytest
 from failing import raised
-from scripted import Client, Scheduler, client_of, scheduler_in
+from scripted import Client, Scheduler, client_of
 from sockets import PATIENCE, in_threads, open_files, short_folder, wait_until
 
 from cloudburst.client.link import Link
@@ -24,16 +24,9 @@ ROUNDS = 150
 
 
 @pytest.fixture
-def scheduler() -> Iterator[Scheduler]:
-    with short_folder() as folder, scheduler_in(folder) as scheduler:
-        scheduler.script[ListFunctions] = named
-        yield scheduler
-
-
-@pytest.fixture
-def client(scheduler: Scheduler) -> Iterator[Client]:
-    with client_of(scheduler.address, scheduler.address + ".c") as client:
-        yield client
+def scheduler(scheduler: Scheduler) -> Scheduler:
+    scheduler.script[ListFunctions] = named
+    return scheduler
 
 
 def named(message: Message) -> Iterable[Message]:

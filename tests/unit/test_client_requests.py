@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import pytest
 from scripted import WELCOME, Client, Scheduler, client_of, scheduler_in
@@ -34,18 +34,6 @@ from cloudburst.errors import (
     UnknownFunction,
     VersionMismatch,
 )
-
-
-@pytest.fixture
-def scheduler() -> Iterator[Scheduler]:
-    with short_folder() as folder, scheduler_in(folder) as scheduler:
-        yield scheduler
-
-
-@pytest.fixture
-def client(scheduler: Scheduler) -> Iterator[Client]:
-    with client_of(scheduler.address, scheduler.address + ".c") as client:
-        yield client
 
 
 def names(message: Message) -> Iterable[Message]:

@@ -26,6 +26,20 @@ RECORD = RecordRun("r", "PENDING", 0, "f", "", "", b"call", 60.0)
 COMMIT = CommitRun("r", "SUCCEEDED", 0, "e", "", b"value", "", 60.0)
 
 
+class Anywhere:
+    """A node that has all slots."""
+
+    def node_of(self, slot: int | None) -> str:
+        return "node"
+
+    def first_slots(self) -> list[int]:
+        return [0]
+
+
+def rounds_of(operations: list[Operation]) -> Rounds:
+    return Rounds(operations, Anywhere())
+
+
 def words(errands: list[Errand]) -> list[str]:
     """What is sent: the verb and the key; scripts by their keys alone."""
     said = []
@@ -58,7 +72,7 @@ def play(rounds: Rounds, replies: dict[str, Any]) -> list[list[str]]:
     ],
 )
 def test_what_does_not_depend_on_each_other_goes_at_once(operations: list[Operation]) -> None:
-    assert len(play(Rounds(operations), {})) == 1
+    assert len(play(rounds_of(operations), {})) == 1
 
 
 @pytest.mark.parametrize(
@@ -71,13 +85,13 @@ def test_what_does_not_depend_on_each_other_goes_at_once(operations: list[Operat
     ],
 )
 def test_what_names_or_removes_comes_after_what_it_is_about(operations: list[Operation]) -> None:
-    first, second = play(Rounds(operations), {})
+    first, second = play(rounds_of(operations), {})
 
     assert (len(first), len(second)) == (1, 1)
 
 
 def test_answers_are_in_the_order_of_the_operations() -> None:
-    rounds = Rounds([Get("a"), COMMIT, DropMember("open", "r"), Members("open"), Delete("b")])
+    rounds = rounds_of([Get("a"), COMMIT, DropMember("open", "r"), Members("open"), Delete("b")])
 
     played = play(rounds, {"GET a": b"of a", run_key("r"): 1, "SMEMBERS open": [b"x"], "DEL b": 1})
     assert played == [["GET a", run_key("r")], ["SREM open", "SMEMBERS open"], ["DEL b"]]
@@ -86,13 +100,13 @@ def test_answers_are_in_the_order_of_the_operations() -> None:
 
 class TestOutputs:
     def test_one_in_the_slot_of_the_run_is_stored_with_it(self) -> None:
-        (errands,) = [Rounds([COMMIT._replace(output_key="r")]).next()]
+        (errands,) = [rounds_of([COMMIT._replace(output_key="r")]).next()]
 
         assert errands[0].then is None
         assert object_key("r") in errands[0].command.parts
 
     def test_another_one_is_stored_once_the_run_has_ended_by_it(self) -> None:
-        rounds = Rounds([COMMIT._replace(output_key="out"), DropMember("open", "r")])
+        rounds = rounds_of([COMMIT._replace(output_key="out"), DropMember("open", "r")])
 
         assert play(rounds, {run_key("r"): 1}) == [
             [run_key("r")],
@@ -104,13 +118,13 @@ class TestOutputs:
 
     @pytest.mark.parametrize("reply", [0, 2])
     def test_not_if_it_has_not(self, reply: int) -> None:
-        rounds = Rounds([COMMIT._replace(output_key="out")])
+        rounds = rounds_of([COMMIT._replace(output_key="out")])
 
         assert len(play(rounds, {run_key("r"): reply})) == 1
         assert rounds.answers() == [Commit(reply)]
 
     def test_if_it_may_be_missing_what_was_committed_first_is_stored(self) -> None:
-        rounds = Rounds([COMMIT._replace(output_key="out", result=b"late")])
+        rounds = rounds_of([COMMIT._replace(output_key="out", result=b"late")])
         sent = [words(rounds.next())]
         rounds._now[0].reply = 3
         sent.append(words(rounds.next()))
@@ -126,20 +140,20 @@ class TestOutputs:
         assert rounds.answers() == [Commit.ENDED]
 
     def test_unless_it_is_gone(self) -> None:
-        rounds = Rounds([COMMIT._replace(output_key="out")])
+        rounds = rounds_of([COMMIT._replace(output_key="out")])
 
         sent = play(rounds, {run_key("r"): 3, f"GET {object_key('r')}": None})
         assert len(sent) == 2
 
     def test_large_ones_are_staged_on_the_node_of_the_run(self) -> None:
-        rounds = Rounds([COMMIT._replace(output_key="out", result=bytes(2_000_000))])
+        rounds = rounds_of([COMMIT._replace(output_key="out", result=bytes(2_000_000))])
 
         stage, call = rounds.next()
         assert stage.slot == call.slot
         assert call.command.parts[-1] == "out"
 
     def test_whatever_comes_after_a_commit_finds_the_output(self) -> None:
-        rounds = Rounds([COMMIT._replace(output_key="out"), Get(object_key("out"))])
+        rounds = rounds_of([COMMIT._replace(output_key="out"), Get(object_key("out"))])
 
         *_, last = play(rounds, {run_key("r"): 1})
         assert last == [f"GET {object_key('out')}"]

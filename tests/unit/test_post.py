@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from posting import Office
 from running import in_vain, no_calls
-from sockets import PATIENCE, short_folder, wait_until
+from sockets import PATIENCE, wait_until
 
 from cloudburst.core.messages import Mail
 from cloudburst.errors import KVSUnavailable, SerializationError, UsageError
@@ -29,12 +29,6 @@ from cloudburst.serialization import pack
 @pytest.fixture
 def store() -> MemoryStore:
     return MemoryStore()
-
-
-@pytest.fixture
-def folder() -> Iterator[str]:
-    with short_folder() as folder:
-        yield folder
 
 
 @pytest.fixture
@@ -57,7 +51,7 @@ def texts(messages: list[tuple[str, Any]]) -> list[Any]:
 
 def left_for(store: MemoryStore, library: UserLibrary) -> int:
     """How many messages its inbox in the store holds; they are gone then."""
-    (items,) = store.execute([TakeAll(keys.inbox_key(library.get_id()))])
+    (items,) = store.execute([TakeAll(keys.inbox_key(library.get_id().partition("@")[0]))])
     return len(items)
 
 

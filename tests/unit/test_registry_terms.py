@@ -15,7 +15,7 @@ from cloudburst.kvs.base import GetFields
 from cloudburst.kvs.memory import MemoryStore
 from cloudburst.scheduler.registry import Change, Registry
 
-FULL = FunctionInfo("full", "v3", *(True, 5, 2, 16, 0.004, "gpu"))
+FULL = FunctionInfo("full", "v3", *(True, 50, 20, 16, 0.004, "gpu"))
 PLAIN = FunctionInfo("f", "v1", is_class=False)
 STEPS = with_needs(make_steps(["f", ("g", "full"), FirstOf(("h", "f"), b"\x00")]), "ssd", ["h"])
 DAG = Dag("d", STEPS, (("f", "h"), ("g", "h")), (("f", "g"), ("h",)), 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scheduling import LONG, Cluster, ends, operations, sent, started
+from scheduling import LONG, Cluster, ends, operations, sent, started, stops
 
 from cloudburst.core.hosts import Knock
 from cloudburst.core.messages import Finished, Probe, RunState, RunStatus, Stop, Watch
@@ -16,11 +16,6 @@ from cloudburst.scheduler.events import Command, Send
 def asked(commands: list[Command]) -> list[tuple[str, str, int]]:
     """(executor, run, epoch) of every question, in order."""
     return [(to, *probe) for to, probe in sent(commands, Probe)]
-
-
-def stops(commands: list[Command]) -> list[tuple[str, str, int]]:
-    """(executor, run, epoch) of every `Stop`, in order."""
-    return [(to, stop.run_id, stop.epoch) for to, stop in sent(commands, Stop)]
 
 
 def next_round(cluster: Cluster) -> list[Command]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scheduling import Cluster, sent, started
+from scheduling import Cluster, sent, started, stops
 
 from cloudburst.core.hosts import Knock, Replace
-from cloudburst.core.messages import Call, RunState, Start, Stop
+from cloudburst.core.messages import Call, RunState, Start
 from cloudburst.core.options import NOTHING_SAID
 from cloudburst.scheduler.checks import CHECK_EVERY, REMINDERS
 from cloudburst.scheduler.events import Command, Restored
@@ -25,10 +25,6 @@ def later(term: int = 7) -> Cluster:
 def restore(cluster: Cluster, run_id: str, epoch: int) -> list[Command]:
     call = Call(run_id, "f", False, (), (), "@c", True, "", 10.0, NOTHING_SAID)  # noqa: FBT003
     return cluster.feed(Restored("client", call, epoch, RunState.RUNNING, 0.0))
-
-
-def stops(commands: list[Command]) -> list[tuple[str, str, int]]:
-    return [(to, stop.run_id, stop.epoch) for to, stop in sent(commands, Stop)]
 
 
 # epochs

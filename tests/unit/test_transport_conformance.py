@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 from sockets import answers, heard, wait_until
@@ -14,18 +13,11 @@ from transporting import (
     block,
     overflow_threads,
     payloads,
-    world_of,
 )
 
 from cloudburst.core.messages import Buffer
 from cloudburst.transport import Context, Memory, Poller
 from cloudburst.transport.base import COPY_BELOW
-
-
-@pytest.fixture(params=["ipc", "tcp"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    with world_of(request.param) as world:
-        yield world
 
 
 def test_frames_arrive_as_they_were_sent(world: World) -> None:

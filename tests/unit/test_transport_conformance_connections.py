@@ -1,7 +1,6 @@
 """What every transport promises of connections: who is who, who comes late, who goes."""
 
 import time
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -14,17 +13,10 @@ from transporting import (
     contents,
     overflow_threads,
     payloads,
-    world_of,
 )
 
 from cloudburst.transport import Context, Inbox, Memory, Poller
 from cloudburst.transport.base import LINGER
-
-
-@pytest.fixture(params=["ipc", "tcp"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    with world_of(request.param) as world:
-        yield world
 
 
 def test_a_peer_is_answered_under_its_identity(world: World) -> None:

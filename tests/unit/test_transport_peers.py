@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 from sockets import heard, short_folder, wait_until
 
 from cloudburst.transport import Context, Peers, Poller, peers
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = Context()
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def folder() -> Iterator[str]:
-    with short_folder() as folder:
-        yield folder
 
 
 def test_peers_are_connected_when_they_are_first_written_to(context: Context, folder: str) -> None:

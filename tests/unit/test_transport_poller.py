@@ -14,22 +14,9 @@ from contextlib import suppress
 from types import FrameType
 
 import pytest
-from sockets import PATIENCE, answers, heard, open_files, short_folder, wait_until
+from sockets import PATIENCE, answers, heard, open_files, wait_until
 
 from cloudburst.transport import Context, Poller
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = Context()
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def folder() -> Iterator[str]:
-    with short_folder() as folder:
-        yield folder
 
 
 @pytest.fixture

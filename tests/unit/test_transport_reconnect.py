@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import signal
-import socket
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sockets import PATIENCE, answers, heard, short_folder, wait_until
-from transporting import MEGABYTE, overflow_threads
+from sockets import PATIENCE, answers, heard, wait_until
+from transporting import MEGABYTE, overflow_threads, packed, raw
 
 from cloudburst.core.messages import Buffer
 from cloudburst.transport import Context, Inbox, Poller
@@ -28,36 +25,6 @@ while True:
     for peer, frames in inbox.messages():
         inbox.send(peer, frames)
 """
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = Context()
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def folder() -> Iterator[str]:
-    with short_folder() as folder:
-        yield folder
-
-
-@pytest.fixture
-def inbox(context: Context, folder: str) -> Iterator[Inbox]:
-    with context.bind(f"ipc://{folder}/s") as inbox:
-        yield inbox
-
-
-def raw(inbox: Inbox) -> socket.socket:
-    """A connection by somebody who may not speak our language."""
-    connection = socket.socket(socket.AF_UNIX)
-    connection.connect(inbox.address.removeprefix("ipc://"))
-    return connection
-
-
-def packed(*frames: bytes) -> bytes:
-    return struct.pack(f"<{len(frames) + 1}Q", len(frames), *map(len, frames)) + b"".join(frames)
 
 
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:

@@ -9,47 +9,16 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from fresh_interpreter import in_fresh_interpreter
-from sockets import PATIENCE, answers, heard, short_folder, wait_until
-from transporting import MEGABYTE, overflow_threads
+from sockets import PATIENCE, answers, heard, wait_until
+from transporting import MEGABYTE, overflow_threads, packed, raw
 
 from cloudburst.transport import Context, Inbox, Memory, Poller
 from cloudburst.transport.base import MAX_MESSAGE
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = Context()
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def folder() -> Iterator[str]:
-    with short_folder() as folder:
-        yield folder
-
-
-@pytest.fixture
-def inbox(context: Context, folder: str) -> Iterator[Inbox]:
-    with context.bind(f"ipc://{folder}/s") as inbox:
-        yield inbox
-
-
-def raw(inbox: Inbox) -> socket.socket:
-    """A connection by somebody who may not speak our language."""
-    connection = socket.socket(socket.AF_UNIX)
-    connection.connect(inbox.address.removeprefix("ipc://"))
-    return connection
-
-
-def packed(*frames: bytes) -> bytes:
-    return struct.pack(f"<{len(frames) + 1}Q", len(frames), *map(len, frames)) + b"".join(frames)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import struct
 import tempfile
 import threading
 import time
@@ -93,6 +94,18 @@ def world_of(scheme: str) -> Iterator[World]:
 def overflow_threads() -> list[threading.Thread]:
     """The threads that send what the kernel did not take."""
     return [thread for thread in threading.enumerate() if thread.name == "cloudburst-overflow"]
+
+
+def raw(inbox: Inbox) -> socket.socket:
+    """A connection by somebody who may not speak our language."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(inbox.address.removeprefix("ipc://"))
+    return connection
+
+
+def packed(*frames: bytes) -> bytes:
+    """A message as it goes over a Unix socket."""
+    return struct.pack(f"<{len(frames) + 1}Q", len(frames), *map(len, frames)) + b"".join(frames)
 
 
 def payloads(inbox: Inbox, poller: Poller, count: int = 1) -> list[list[bytes]]:
