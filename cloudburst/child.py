@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from cloudburst.config import CONFIG_VARIABLE
 from cloudburst.errors import ClusterError
 from cloudburst.life import FAREWELL
 
@@ -159,13 +160,15 @@ def _disown_children() -> None:
 os.register_at_fork(after_in_child=_disown_children)
 
 
-def start(name: str, command: Sequence[str], fds: Sequence[int] = ()) -> Child:
+def start(name: str, command: Sequence[str], fds: Sequence[int] = (), config: str = "") -> Child:
     """Start a fresh interpreter in a session of its own, so that Ctrl-C does not reach it.
 
     Args:
         name: what it is, for messages.
         command: arguments of the interpreter; ``--life`` and ``--ready-fd N`` are added.
         fds: further descriptors for it to inherit.
+        config: what it is told, in its environment: everybody on the machine can read command
+            lines, and the URL of a store may have a password.
 
     Raises:
         ClusterError: the process cannot be started.
@@ -180,7 +183,7 @@ def start(name: str, command: Sequence[str], fds: Sequence[int] = ()) -> Child:
             stdin=life_end,
             pass_fds=(ready_end, *fds),
             start_new_session=True,
-            env=child_environment(),
+            env=child_environment() | ({CONFIG_VARIABLE: config} if config else {}),
         )
     except OSError as error:
         os.close(pipe)
@@ -202,8 +205,8 @@ def _occupy_standard_fds() -> None:
 def start_role(
     role: str, config: str, *flags: str, name: str = "", fds: Sequence[int] = ()
 ) -> Child:
-    """Start ``python -m cloudburst ROLE --config CONFIG FLAGS``; ``name`` as in `start`."""
-    return start(name or role, ["-m", "cloudburst", role, "--config", config, *flags], fds)
+    """Start ``python -m cloudburst ROLE FLAGS``; ``name`` and ``config`` as in `start`."""
+    return start(name or role, ["-m", "cloudburst", role, *flags], fds, config)
 
 
 def child_environment() -> dict[str, str]:

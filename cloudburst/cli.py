@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cloudburst.config import (
     APPENDFSYNC,
+    CONFIG_VARIABLE,
     DEFAULT_PORT,
     IDLE_TIMEOUT,
     POLICIES,
@@ -79,7 +80,7 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that describe a local cluster, for `up` and whoever else starts one."""
     _add_pool_flags(parser)
     parser.add_argument("--policy", choices=POLICIES, default=POLICIES[0], help="where runs begin")
-    parser.add_argument("--kvs", metavar="URL", help="an external Redis-protocol store")
+    _add_kvs_flag(parser, "kvs", "a store of yours")
     parser.add_argument("--data-dir", metavar="DIR", help="where the own store keeps its data")
     parser.add_argument(
         "--appendfsync",
@@ -116,6 +117,13 @@ def _add_pool_flags(parser: argparse.ArgumentParser) -> None:
         "machine's memory",
     )
     _add_resources_flag(parser)
+
+
+def _add_kvs_flag(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    # A password in the environment is not in the list of processes.
+    url = os.environ.get("CLOUDBURST_KVS") or None
+    text = f"URL of {text}; default: CLOUDBURST_KVS of the environment"
+    parser.add_argument("--kvs", dest=name, default=url, metavar="URL", help=text)
 
 
 def _add_resources_flag(parser: argparse.ArgumentParser) -> None:
@@ -272,8 +280,11 @@ def _clear_orphan(run_dir: str, patience: float) -> None:
 
 
 def _config(kind: type[Config], flags: argparse.Namespace) -> Config:
-    if flags.config is not None:
-        return kind.from_json(flags.config)
+    # Not for the processes that this one, or the user's code, may start.
+    inherited = os.environ.pop(CONFIG_VARIABLE, None) if flags.life else None
+    config = inherited if flags.config is None else flags.config
+    if config is not None:
+        return kind.from_json(config)
     given = {
         field.name: value
         for field in fields(kind)
@@ -314,7 +325,7 @@ def _add_scheduler(roles: Any) -> None:
     flag = parser.add_argument
     address = f"tcp://127.0.0.1:{DEFAULT_PORT}"
     flag("--address", default=address, help="where to bind; default %(default)s")
-    flag("--kvs", dest="kvs_url", metavar="URL", help="the key-value store")
+    _add_kvs_flag(parser, "kvs_url", "the key-value store")
     flag("--max-waiting", type=int, metavar="N", help="runs that may wait for an executor")
     flag("--host-timeout", type=float, metavar="S", help="a host silent so long is lost")
     flag("--result-ttl", type=float, metavar="S", help="how long results are kept")
@@ -325,7 +336,7 @@ def _add_host(roles: Any) -> None:
     parser = _add(roles, "host", "run a host and its executors")
     flag = parser.add_argument
     flag("--scheduler", metavar="ADDRESS", help="the scheduler's address")
-    flag("--kvs", dest="kvs_url", metavar="URL", help="the key-value store")
+    _add_kvs_flag(parser, "kvs_url", "the key-value store")
     flag("--bind", metavar="tcp://IP", help="where executors bind: ipc:///directory or tcp://ip")
     _add_pool_flags(parser)
     flag("--start-method", choices=("fork", "spawn"), help="how executors are started")
@@ -337,7 +348,7 @@ def _add_executor(roles: Any) -> None:
     for name in ("--name", "--host", "--scheduler", "--bind"):
         parser.add_argument(name, help="as hosts tell it")
     _add_resources_flag(parser)
-    parser.add_argument("--kvs", dest="kvs_url", metavar="URL", help="the key-value store")
+    _add_kvs_flag(parser, "kvs_url", "the key-value store")
 
 
 def _add(roles: Any, role: str, text: str = "") -> argparse.ArgumentParser:

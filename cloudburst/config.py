@@ -18,6 +18,9 @@ from typing import Self
 from cloudburst.core.ids import check_name
 from cloudburst.errors import UsageError
 
+CONFIG_VARIABLE = "CLOUDBURST_CONFIG"
+"""In the environment of a process that another one starts: its configuration, as JSON."""
+
 DEFAULT_PORT = 7480
 DAY = 24 * 3600.0
 APPENDFSYNC = ("always", "everysec", "no")

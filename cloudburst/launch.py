@@ -26,6 +26,7 @@ from cloudburst.core.ids import check_text
 from cloudburst.core.options import check_wait
 from cloudburst.errors import UsageError
 from cloudburst.kvs import embedded
+from cloudburst.kvs.urls import read_url
 from cloudburst.life import Life
 
 __all__ = ["Life", "OwnedCluster", "local_address", "start_cluster"]
@@ -120,7 +121,8 @@ def start_cluster(
 
     Raises:
         UsageError: there cannot be so many executors, there is to be a folder for an external
-            store, there is no such ``appendfsync``, or an argument is of another type.
+            store, there is no such ``appendfsync``, the URL of a Valkey Cluster or of sentinels
+            cannot be read, or an argument is of another type.
         ClusterError: it cannot be started; the text is of the process that failed.
     """
     log_level()  # its processes would only complain of it one by one
@@ -150,6 +152,7 @@ def start_cluster(
 
 
 def _check(config: LocalConfig) -> None:
+    read_url(config.kvs_url)  # for its errors; one server's are found by who connects to it
     if config.kvs_url and config.data_dir:
         raise UsageError(f"an external store keeps its data itself, not in {config.data_dir}")
     for name, choices in (("policy", POLICIES), ("appendfsync", APPENDFSYNC)):

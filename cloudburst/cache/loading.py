@@ -16,8 +16,9 @@ import msgpack
 from cloudburst.cache.folder import CacheFolder, room_in
 from cloudburst.cache.mapping import map_file
 from cloudburst.core.messages import Buffer
-from cloudburst.kvs.base import Get, LoadingStore
+from cloudburst.kvs.base import Get, LoadingStore, Unfit
 from cloudburst.kvs.keys import object_key
+from cloudburst.kvs.objects import Blob, find_any
 
 RESERVE = 0.1
 """Part of the shared memory that is left to others."""
@@ -51,7 +52,7 @@ class Loader:
 
     def load(
         self, names: Sequence[str], arrived: Callable[[], None] = lambda: None
-    ) -> dict[str, Buffer | None]:
+    ) -> dict[str, Blob | None]:
         """Read objects in one round trip; None for each that is missing.
 
         Large ones are offered to the cache.
@@ -65,8 +66,7 @@ class Loader:
         """
         files = _Files(self._new_file, self._undisturbed)
         try:
-            gets = [Get(object_key(name)) for name in names]
-            blobs: list[Any] = self._store.load(gets, files.place)
+            blobs = self._read(names, files)
             with self._undisturbed():
                 arrived()
                 found = dict(zip(names, blobs, strict=True))
@@ -94,6 +94,11 @@ class Loader:
     def close(self) -> None:
         """Give back the socket."""
         self._offers.close()
+
+    def _read(self, names: Sequence[str], files: _Files) -> list[Any]:
+        with suppress(Unfit):  # there is a set among them
+            return self._store.load([Get(object_key(name)) for name in names], files.place)
+        return find_any(self._store, names)
 
     def _new_file(self) -> Path:
         return self._folder.new / f"{self._name}.{next(self._numbers)}"

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from cloudburst.cache.changes import LocalCaches, drop_written
 from cloudburst.cache.folder import CacheFolder, file_name
 from cloudburst.cache.loading import Loader, Undisturbed
 from cloudburst.cache.mapping import map_file
-from cloudburst.core.messages import Buffer
-from cloudburst.kvs.base import Get, KeyValueStore, LoadingStore, Look
+from cloudburst.kvs.base import KeyValueStore, LoadingStore, Peek, Unfit
 from cloudburst.kvs.keys import object_key
+from cloudburst.kvs.objects import Blob, find_objects, is_number, value_of
 from cloudburst.kvs.tracking import HEAD
 from cloudburst.serialization import unpacker
 
@@ -48,7 +49,7 @@ class Stored:
     """An object as it is in the store, or was a moment ago.
 
     Attributes:
-        blob: its bytes, which never change.
+        blob: its bytes, which never change; or the members of a set.
         path: its file in the cache; "" if it is none of these.
         inode: what tells that file from others of that path.
         generation: the board's when it was last seen to be cached.
@@ -57,7 +58,7 @@ class Stored:
 
     __slots__ = ("_unpack", "_value", "blob", "generation", "inode", "path", "touch_at")
 
-    def __init__(self, blob: Buffer, path: str = "", inode: int = 0, generation: int = -1) -> None:
+    def __init__(self, blob: Blob, path: str = "", inode: int = 0, generation: int = -1) -> None:
         self.blob = blob
         self.path = path
         self.inode = inode
@@ -71,7 +72,7 @@ class Stored:
         value = self._value
         if value is _MISSING:
             if self._unpack is None:
-                self._unpack = unpacker(self.blob)
+                self._unpack = _unpacker(self.blob)
             value = self._unpack()
             if type(value) in _IMMUTABLE or _is_view(value):
                 self._value = value
@@ -107,7 +108,7 @@ class ObjectReader:
         Raises:
             KVSUnavailable: the store does not answer.
         """
-        blobs = self.store.execute([Get(object_key(name)) for name in names])
+        blobs = find_objects(self.store, names)
         return [None if blob is None else Stored(blob) for blob in blobs]
 
     def changed(self, names: Iterable[str]) -> None:
@@ -139,6 +140,12 @@ def reader_of(
         with suppress(FileNotFoundError):
             return CacheReader(store, CacheFolder(Path(cache)), name, undisturbed)
     return ObjectReader(store)
+
+
+def _unpacker(blob: Blob) -> Callable[[], Any]:
+    if isinstance(blob, frozenset) or is_number(blob):
+        return partial(value_of, blob)
+    return unpacker(blob)
 
 
 def _is_view(value: Any) -> bool:
@@ -263,12 +270,15 @@ class CacheReader(ObjectReader):
 
     def _unchanged(self, cached: Mapping[str, Stored]) -> dict[str, Stored]:
         """Those of these that are just so in the store. The others are cached no more."""
-        looks = [Look(object_key(name), HEAD) for name in cached]
-        heads = self.store.execute(looks)
+        peeks = [Peek(object_key(name), HEAD) for name in cached]
+        try:
+            heads = self.store.execute(peeks)
+        except Unfit:  # there is a set in place of one
+            heads = [None] * len(peeks)
         found = {
             name: stored
             for (name, stored), head in zip(cached.items(), heads, strict=True)
-            if stored.blob[:HEAD] == head
+            if not isinstance(stored.blob, frozenset) and stored.blob[:HEAD] == head
         }
         if len(found) < len(cached):
             # Nor does anybody else get what is known here to be old.

@@ -11,7 +11,9 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Any, TypeAlias
 
 from cloudburst.calls.future import Callback, CloudburstFuture
+from cloudburst.core.messages import Frames
 from cloudburst.errors import CloudburstError, RunError
+from cloudburst.serialization import failure_in, unpack
 
 ROUND = 1.0
 """Seconds for which one of the futures is waited for, before it is the next one's turn to have
@@ -96,3 +98,22 @@ def fail(future: Future[Any], error: BaseException) -> None:
         future.set_exception(error)
     except InvalidStateError:
         return
+
+
+def settle(future: CloudburstFuture, frames: Frames) -> None:
+    """Settle a future with the result of its run, unless it is settled."""
+    if future.is_settled():
+        return  # the call was sent again, and the first answer came after all
+    try:
+        value = unpack(frames)
+    except CloudburstError as error:
+        fail(future, error)
+        return
+    failure = failure_in(value)
+    if failure is not None:
+        fail(future, failure.exception())
+        return
+    try:
+        future.set_result(value)
+    except InvalidStateError:
+        return  # another thread has read it from the KVS, or received it, at the same time

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import InvalidStateError
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from cloudburst.calls.future import Callback, CloudburstFuture
 from cloudburst.calls.link import CallLink
-from cloudburst.calls.listener import Listener, fail
+from cloudburst.calls.listener import Listener, fail, settle
 from cloudburst.core.messages import (
     ENDED,
     Accepted,
@@ -33,7 +32,6 @@ from cloudburst.errors import (
     UsageError,
     rebuild,
 )
-from cloudburst.serialization import failure_in, unpack
 
 ASK_EVERY = 1.0
 """Seconds without a result after which the scheduler and the KVS are asked for it."""
@@ -142,7 +140,7 @@ class Calls:
             case Result(run_id=run_id, frames=frames):
                 entry = self._entries.pop(run_id, None)
                 if entry is not None:
-                    _settle(entry.future, frames)
+                    settle(entry.future, frames)
             case Accepted(run_ids=run_ids):
                 for run_id in run_ids:
                     entry = self._entries.get(run_id)
@@ -213,13 +211,13 @@ class Calls:
     def cancel(self, future: CloudburstFuture) -> bool:
         """See `Runs.cancel`."""
         entry = self._entry_of(future)
-        self._tell(entry, Cancel(entry.run_id), "may have been cancelled, or not")
+        self._cancel_there(entry)
         call, unheard = entry.call, entry.state == RunState.UNKNOWN
         if unheard and call is not None and call.store and not self._read(entry):
             # Executors may have it of a scheduler that died before it was recorded. So it is not
             # enough to forget it: only the KVS can say which end was first.
             self._link.send(call)
-            self._tell(entry, Cancel(entry.run_id), "may have been cancelled, or not")
+            self._cancel_there(entry)
         cancelled = entry.state in _CANCELLED
         if cancelled and call is not None and not call.store:
             # Its result may be on the way here, and nobody else will ever know of it.
@@ -238,11 +236,24 @@ class Calls:
                 )
         self._drop(future.obj_id)
 
-    def _tell(self, entry: _Entry, message: Cancel | Watch, otherwise: str) -> None:
+    def _cancel_there(self, entry: _Entry) -> None:
+        # That it goes on is the answer to an earlier question, which came late.
+        unheard = "may have been cancelled, or not"
+        self._tell(entry, Cancel(entry.run_id), unheard, (RunState.PENDING, RunState.RUNNING))
+
+    def _tell(
+        self,
+        entry: _Entry,
+        message: Cancel | Watch,
+        otherwise: str,
+        no_answer: Collection[str] = (),
+    ) -> None:
         """Say something of a run, and wait until its end or state is known."""
         entry.state = None
 
         def is_known() -> bool:
+            if entry.state in no_answer:
+                entry.state = None
             return entry.future.is_settled() or entry.state is not None
 
         if not self._link.ask(message, is_known, self._timeout):
@@ -366,7 +377,7 @@ class Calls:
         if frames is None:
             return False
         self._entries.pop(entry.future.obj_id, None)
-        _settle(entry.future, frames)
+        settle(entry.future, frames)
         self._link.wake()
         return True
 
@@ -377,21 +388,3 @@ def _soon() -> float:
 
 def _foreign(future: CloudburstFuture) -> _Entry:
     return _Entry(future, None, foreign=True, ask_at=0.0)
-
-
-def _settle(future: CloudburstFuture, frames: Frames) -> None:
-    if future.is_settled():
-        return  # the call was sent again, and the first answer came after all
-    try:
-        value = unpack(frames)
-    except CloudburstError as error:
-        fail(future, error)
-        return
-    failure = failure_in(value)
-    if failure is not None:
-        fail(future, failure.exception())
-        return
-    try:
-        future.set_result(value)
-    except InvalidStateError:
-        return  # another thread has read it from the KVS, or received it, at the same time

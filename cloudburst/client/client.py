@@ -316,9 +316,9 @@ class CloudburstConnection(Catalog, Objects):
     def _kvs(self) -> KeyValueStore:
         self._link.check()
         if self._store is None:
-            from cloudburst.kvs.redis import RedisStore  # 0.1 s that a mere import is spared
+            from cloudburst.kvs.opening import open_store  # 0.1 s that a mere import is spared
 
-            self._store = RedisStore(self.kvs_url, timeout=self.timeout)
+            self._store = open_store(self.kvs_url, timeout=self.timeout)
         return self._store
 
     def __enter__(self) -> Self:

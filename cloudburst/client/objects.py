@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from cloudburst.cache.changes import LocalCaches
-from cloudburst.core.ids import check_key
+from cloudburst.core.options import check_ttl
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Delete, KeyValueStore
 from cloudburst.kvs.objects import read_objects, write_objects
+from cloudburst.kvs.shared import SharedState
 
 
-class Objects:
+class Objects(SharedState):
     """Reads and writes objects. The part of a connection that does so.
 
     Args:
@@ -23,8 +24,17 @@ class Objects:
         self._objects_in = store
         self._caches = LocalCaches()
 
+    def _shared_store(self) -> KeyValueStore:
+        return self._objects_in()
+
+    def _read(self, keys: list[str], default: Any) -> dict[str, Any]:
+        return read_objects(self._objects_in(), keys, default)
+
+    def _has_written(self, keys: Iterable[str]) -> None:
+        self._caches.drop_written([*keys])
+
     def get_object(self, key: str, default: Any = None) -> Any:
-        """Read an object from the KVS: one that was put, or a run's result by its id.
+        """Read an object from the KVS: one that was put, a counter, a set, or a run's result.
 
         Args:
             key: its key, or a run's id.
@@ -36,28 +46,28 @@ class Objects:
             KVSUnavailable: the store does not answer.
             Exception: the run failed; its error is raised.
         """
-        return read_objects(self._objects_in(), [key], default)[key]
+        return self._read([key], default)[key]
 
-    def put_object(self, key: str, value: Any) -> None:
-        """Write an object to the KVS, where it stays until it is deleted.
+    def put_object(self, key: str, value: Any, ttl: float | None = None) -> None:
+        """Write an object to the KVS.
 
         Args:
             key: a string of 1 to 1,000 characters.
             value: anything that can be pickled.
+            ttl: seconds after which it is gone; by default it stays until it is deleted.
 
         Raises:
+            UsageError: ``ttl`` is no number above 0.
             InvalidName: nothing can be stored under the key.
             SerializationError: the value cannot be pickled.
             ValueTooLarge: the store takes no value of that size.
             KVSUnavailable: the store does not answer.
         """
-        try:
-            write_objects(self._objects_in(), {check_key(key): value})
-        finally:  # also if it is not known whether it was written
-            self._caches.drop_written([key])
+        with self._writing(key) as store:
+            write_objects(store, {key: value}, check_ttl(ttl))
 
     def delete_object(self, key: str) -> bool:
-        """Delete an object from the KVS. Returns whether there was one.
+        """Delete an object, a counter or a set from the KVS. Returns whether there was one.
 
         Args:
             key: its key.
@@ -66,9 +76,6 @@ class Objects:
             InvalidName: nothing can be stored under the key.
             KVSUnavailable: the store does not answer.
         """
-        delete = Delete(keys.object_key(check_key(key)))
-        try:
-            (existed,) = self._objects_in().execute([delete])
-        finally:
-            self._caches.drop_written([key])
+        with self._writing(key) as store:
+            (existed,) = store.execute([Delete(keys.object_key(key))])
         return bool(existed)

@@ -14,6 +14,7 @@ VERSION = "0.1.0"
 MAX_NAME = 200
 MAX_KEY = 1000
 _HALF = "half of a surrogate pair, which is no character"
+_OF_RUN = re.compile(r"[0-9a-f]{16}-[0-9]+(/[0-9]+)?\Z")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\Z")
 
 
@@ -66,6 +67,11 @@ def is_parked(name: str, run_id: str) -> bool:
 def run_of_parked(name: str) -> str:
     """The run whose argument the object holds."""
     return name.rpartition("/")[0]
+
+
+def is_of_run(name: str) -> bool:
+    """Whether an object of that name is the result of a run, or an argument of one."""
+    return _OF_RUN.match(name) is not None
 
 
 def python_version() -> str:

@@ -78,6 +78,7 @@ class RunContext(NamedTuple):
         parent: the run whose code has called it, or "".
         alone: whether it is not to be put into one batch with others.
         warms: whether code is only to be loaded, and not called.
+        cramped: whether it stays where it is, though its segments wait for each other there.
         fresh: whether what it reads may not be older than that, because it runs on several hosts.
     """
 
@@ -95,6 +96,7 @@ class RunContext(NamedTuple):
     parent: str = ""
     alone: bool = False
     warms: bool = False
+    cramped: bool = False
     fresh: bool = False
 
 
@@ -263,11 +265,16 @@ class Mails(NamedTuple):
     values: tuple[bytes, ...]
 
 
+TALKING = 0.02
+"""Seconds that a segment counts as at least, if it exchanges messages or waits for what others
+do: however short it was, those must be able to run beside it."""
+
+
 class Finished(NamedTuple):
     """This executor has done its share of a run.
 
     ``state`` is a `RunState`: RUNNING if other executors still have work, else how the run ended.
-    ``times`` has (segment, seconds of service) for the segments that ran here.
+    ``times`` has (segment, seconds of service) for the segments that ran here; see `TALKING`.
     """
 
     run_id: str
@@ -281,12 +288,14 @@ class HandBack(NamedTuple):
 
     ``raised``: user code raised, and the run was to be tried again then. Otherwise the fault is
     the cluster's: a peer or the KVS could not be reached, or the executor is asked to end.
+    ``crowded``: its code waits here, perhaps for what of the run is to begin here too.
     """
 
     run_id: str
     epoch: int
     raised: bool
     reason: str
+    crowded: bool = False
 
 
 class Bounce(NamedTuple):

@@ -195,6 +195,23 @@ def check_seconds(name: str, value: float | None) -> float:
     return float(value)
 
 
+def check_ttl(value: float | None) -> float:
+    """Seconds after which an object is gone; 0 stands for None, which is never.
+
+    Raises:
+        UsageError: it is no number, or not more than 0, or more than thirty years.
+    """
+    if value is None:
+        return 0.0
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (known and 0 < value <= LONGEST):
+        raise UsageError(
+            f"ttl is a number of seconds, more than 0 and at most {LONGEST:g}, not {value!r:.80}; "
+            "without one the object stays until it is deleted"
+        )
+    return float(value)
+
+
 def check_wait(name: str, value: float) -> float:
     """Seconds that somebody is ready to wait. Those that are over already are as good as 0.
 

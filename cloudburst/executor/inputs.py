@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Any
 
 from cloudburst.cache.reader import ObjectReader, Stored
@@ -16,8 +16,7 @@ from cloudburst.errors import (
     NoValidResult,
 )
 from cloudburst.executor.events import Argument, Local, Work
-from cloudburst.kvs import keys
-from cloudburst.kvs.base import Get
+from cloudburst.kvs.objects import find_objects, value_of
 from cloudburst.serialization import (
     CloudburstReference,
     describe,
@@ -30,7 +29,6 @@ from cloudburst.serialization import (
     unpack,
 )
 
-_LONGEST_PAUSE = 0.1
 _KNOWN = 1000
 """Lists of values that do not count, kept unpacked."""
 
@@ -62,10 +60,14 @@ class Inputs:
 
     Args:
         objects: reads what references name.
+        wait_for: waits until something is so, up to a number of seconds, and lets others work.
     """
 
-    def __init__(self, objects: ObjectReader) -> None:
+    def __init__(
+        self, objects: ObjectReader, wait_for: Callable[[Callable[[], bool], float], None]
+    ) -> None:
         self._objects = objects
+        self._wait_for = wait_for
         self._invalid: dict[bytes, list[Any]] = {}
 
     def upstream(self, work: Work) -> list[Any]:
@@ -136,9 +138,9 @@ class Inputs:
         patience = context.patience if waits else None
         if isinstance(value, CloudburstReference) and is_parked(value.key, run_id):
             # An argument like others, only larger: it is the function's own.
-            (blob,) = self._objects.store.execute([Get(keys.object_key(value.key))])
+            (blob,) = find_objects(self._objects.store, [value.key])
             if blob is not None:
-                return unpack(split(blob))
+                return value_of(blob)
         found = self._fetch(references_in(value), patience, fresh=context.fresh)
         return resolve(value, found.__getitem__)
 
@@ -146,32 +148,36 @@ class Inputs:
         self, references: list[CloudburstReference], timeout: float | None, *, fresh: bool
     ) -> dict[CloudburstReference, Any]:
         """Read what references stand for; keys may not be there yet, unless that is None."""
-        deadline = time.monotonic() + (timeout or 0.0)
-        pause = 0.001
         found: dict[CloudburstReference, Any] = {}
-        while True:
+
+        def all_are_there() -> bool:
             missing = [reference for reference in references if reference not in found]
             read = self._objects.read([reference.key for reference in missing], fresh=fresh)
             for reference, stored in zip(missing, read, strict=True):
                 if stored is not None:
                     found[reference] = _referenced(reference, stored)
-            if len(found) == len(references):
-                return found
-            if timeout is None:
-                raise NotThereYet
-            if time.monotonic() >= deadline:
-                names = ", ".join(repr(r.key) for r in references if r not in found)
-                raise KeyNotFound(f"nothing was stored under {names} within {timeout:g} seconds")
-            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            return len(found) == len(references)
+
+        if all_are_there():
+            return found
+        if timeout is None:
+            raise NotThereYet
+        self._wait_for(all_are_there, timeout)
+        if len(found) < len(references):
+            names = ", ".join(repr(r.key) for r in references if r not in found)
+            raise KeyNotFound(f"nothing was stored under {names} within {timeout:g} seconds")
+        return found
 
 
 def _referenced(reference: CloudburstReference, stored: Stored) -> Any:
+    if isinstance(stored.blob, frozenset):
+        return stored.load()
     if not reference.deserialize:
         return bytes(stored.blob)
     value = stored.load()
     if failure_in(value) is not None:
-        raise StepFailed(split(stored.blob), f"the run {reference.key!r} that it refers to failed")
+        reason = f"the run {reference.key!r} that it refers to failed"
+        raise StepFailed(split(stored.blob), reason)
     return value
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeGuard, Unpack
+from typing import Any, Protocol, Unpack
 
-from cloudburst.cache.reader import ObjectReader, Stored
+from cloudburst.cache.reader import ObjectReader
 from cloudburst.calls.chain import Then
 from cloudburst.calls.future import CloudburstFuture
 from cloudburst.core.ids import check_key, check_text
-from cloudburst.core.options import OptionsSaid, RunOptions, check_wait, make_options
+from cloudburst.core.options import OptionsSaid, RunOptions, check_ttl, check_wait, make_options
 from cloudburst.errors import UsageError
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import Delete
-from cloudburst.kvs.objects import write_objects
-from cloudburst.serialization import NotAValue, failure_in
+from cloudburst.kvs.base import Delete, KeyValueStore
+from cloudburst.kvs.objects import checked, is_one_key, write_objects
+from cloudburst.kvs.shared import SharedState
+from cloudburst.serialization import NotAValue
 
 _ID = re.compile(
     r"[^/]+/\d+/[A-Za-z0-9_.\-]+@(?:ipc://[^\0]+|tcp://[^\s/]+:(?P<port>\d{1,5}))", re.DOTALL
@@ -61,7 +62,7 @@ class Caller(Protocol):
         """Call a DAG, or a chain of DAGs, on behalf of a run."""
 
 
-class UserLibrary:
+class UserLibrary(SharedState):
     """The library argument of every function: state beside it, messages, and further calls.
 
     Attributes:
@@ -71,7 +72,7 @@ class UserLibrary:
 
     __slots__ = (
         "_address", "_caller", "_epoch", "_fresh", "_id", "_id_of", "_objects", "_post",
-        "_recipient", "run_id", "step",
+        "_recipient", "_to", "run_id", "step",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0917  all that it stands for
@@ -91,10 +92,21 @@ class UserLibrary:
         self._caller = caller
         self._epoch = epoch
         self._address = address
-        self._recipient = self._id = ""
+        self._recipient = self._to = self._id = ""
         self._id_of: str | None = None
         self.run_id = run_id
         self.step = ""
+
+    def _shared_store(self) -> KeyValueStore:
+        self._post.flush()
+        return self._objects.store
+
+    def _read(self, keys: list[str], default: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self.get(keys, default)
+        return found
+
+    def _has_written(self, keys: Iterable[str]) -> None:
+        self._objects.changed(keys)
 
     def get(
         self,
@@ -127,52 +139,55 @@ class UserLibrary:
             Exception: the key is that of a run that failed; its error is raised.
         """
         self._post.flush()
-        names = [check_key(name) for name in ([key] if _is_one(key) else key)]
+        names = [check_key(name) for name in ([key] if is_one_key(key) else key)]
         found: dict[str, Any] = {}
 
         def all_are_there() -> bool:
             rest = [name for name in names if name not in found]
             read = self._objects.read(rest, fresh=fresh or self._fresh)
-            found.update((n, _value_of(s)) for n, s in zip(rest, read, strict=True) if s)
+            found.update((n, checked(s.load())) for n, s in zip(rest, read, strict=True) if s)
             return len(found) == len(set(names))
 
         if not all_are_there() and timeout:
             self._post.wait_for(all_are_there, check_wait("timeout", timeout))
-        if _is_one(key):
+        if is_one_key(key):
             return found.get(key, default)
         return {name: found.get(name, default) for name in names}
 
-    def put(self, key: str | Mapping[str, Any] | Sequence[str], value: Any = None) -> None:
+    def put(
+        self,
+        key: str | Mapping[str, Any] | Sequence[str],
+        value: Any = None,
+        ttl: float | None = None,
+    ) -> None:
         """Write a value to the KVS, or several in one round trip.
 
         Args:
             key: one key, or a mapping of keys to values, or a list of keys.
             value: the value; a list of as many values if ``key`` is a list.
+            ttl: seconds after which it is gone; by default it stays until it is deleted.
 
         Raises:
             InvalidName: nothing can be stored under a key.
-            UsageError: there are not as many values as keys.
+            UsageError: there are not as many values as keys, or ``ttl`` is no number above 0.
             SerializationError: a value cannot be pickled.
             ValueTooLarge: the store takes no value of that size.
             KVSUnavailable: the store does not answer.
         """
-        self._post.flush()
         if isinstance(key, Mapping):
             items: Mapping[str, Any] = key
-        elif _is_one(key):
+        elif is_one_key(key):
             items = {check_key(key): value}
         else:
             names, values = [check_key(name) for name in key], _values(value)
             if len(names) != len(values):
                 raise UsageError(f"put got {len(names)} keys, but {len(values)} values")
             items = dict(zip(names, values, strict=True))
-        try:
-            write_objects(self._objects.store, items)
-        finally:  # also if it is not known whether it was written
-            self._objects.changed(items)
+        with self._writing(*items) as store:
+            write_objects(store, items, check_ttl(ttl))
 
     def delete(self, key: str) -> bool:
-        """Delete a value from the KVS. Returns whether there was one.
+        """Delete a value, a counter or a set from the KVS. Returns whether there was one.
 
         Args:
             key: its key.
@@ -181,12 +196,8 @@ class UserLibrary:
             InvalidName: nothing can be stored under the key.
             KVSUnavailable: the store does not answer.
         """
-        self._post.flush()
-        delete = Delete(keys.object_key(check_key(key)))
-        try:
-            (existed,) = self._objects.store.execute([delete])
-        finally:
-            self._objects.changed([key])
+        with self._writing(key) as store:
+            (existed,) = store.execute([Delete(keys.object_key(key))])
         return bool(existed)
 
     get_object = get
@@ -214,8 +225,22 @@ class UserLibrary:
             KVSUnavailable: the step could not be reached, nor the store, where it would wait.
         """
         if recipient != self._recipient:
-            self._recipient = _check_id(recipient)
-        self._post.send(self._recipient, self.get_id(), message)
+            self._to = self._now(_check_id(recipient))
+            self._recipient = recipient
+        self._post.send(self._to, self.get_id(), message)
+
+    def _now(self, recipient: str) -> str:
+        """The id that a step of this run has in this attempt: an earlier one may have said its own.
+
+        It has no address, as the step may be anywhere by now.
+        """
+        own = f"{self.run_id}/"
+        if not recipient.startswith(own):
+            return recipient
+        epoch, _, step = recipient.removeprefix(own).partition("/")
+        if int(epoch) >= self._epoch:
+            return recipient
+        return f"{own}{self._epoch}/{step.partition('@')[0]}@"
 
     def recv(self, timeout: float = 0.0) -> list[tuple[str, Any]]:
         """The messages that were sent to this step and not received before.
@@ -310,14 +335,6 @@ class UserLibrary:
         return f"<UserLibrary of step {self.step!r} in run {self.run_id}>"
 
 
-def _value_of(stored: Stored) -> Any:
-    value = stored.load()
-    failure = failure_in(value)
-    if failure is not None:
-        raise failure.exception()
-    return value
-
-
 def _check_id(recipient: object) -> str:
     if isinstance(recipient, str):
         text = check_text(recipient, "recipient")
@@ -325,11 +342,6 @@ def _check_id(recipient: object) -> str:
         if found is not None and 0 < int(found["port"] or MAX_PORT) <= MAX_PORT:
             return text
     raise UsageError(f"{recipient!r:.200} is not what get_id() returns in a running function")
-
-
-def _is_one(key: object) -> TypeGuard[str]:
-    """Whether it stands for one key, be it a wrong one."""
-    return isinstance(key, str | bytes) or not isinstance(key, Iterable)
 
 
 def _values(value: object) -> list[Any]:

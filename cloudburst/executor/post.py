@@ -42,6 +42,9 @@ class PostOffice:
         store: holds the inboxes of steps that cannot be reached directly.
         waiting: how a step waits for messages.
         doorbell: kept shut while the sockets are used.
+
+    Attributes:
+        has_talked: whether messages were sent, or waited for, since this was last set.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class PostOffice:
         self._mailbox: deque[tuple[str, Frames]] = deque()
         self._outgoing = Outgoing(self._carry_values, doorbell)
         self._look_at = 0.0
+        self.has_talked = False
 
     def open(self, library: UserLibrary) -> None:
         """This step runs now: its mail is kept."""
@@ -84,6 +88,7 @@ class PostOffice:
             UsageError: the recipient is not an id of a step.
             SerializationError: the value cannot be pickled.
         """
+        self.has_talked = True
         scalar = pack_scalar(value)
         frames = [scalar] if scalar is not None else pack(value, "the message").frames
         if len(frames) == 1 and len(frames[0]) < LARGE and self._doorbell.is_ours:
@@ -131,6 +136,7 @@ class PostOffice:
             SerializationError: the next message cannot be unpacked here; it is dropped.
         """
         deadline = time.monotonic() + timeout
+        self.has_talked = True
         self.flush()
         self._waiting.look()
         with self._waiting.until_done():
@@ -143,6 +149,7 @@ class PostOffice:
             InvocationCancelledError, InvocationTimedOutError: the code is to end.
         """
         deadline, pause = time.monotonic() + timeout, FIRST_PAUSE
+        self.has_talked = True
         with self._waiting.until_done():
             while not ready() and (left := deadline - time.monotonic()) > 0:
                 self._waiting.wait(min(left, pause))
@@ -187,7 +194,7 @@ class PostOffice:
             raise _not_an_id(mail.recipient)
         if address == self._address:
             self.deliver(mail)
-        elif not self._sent(address, mail):
+        elif not (address and self._sent(address, mail)):
             self._leave(mail)
 
     def _sent(self, address: str, mail: Mail | Mails) -> bool:
@@ -200,7 +207,7 @@ class PostOffice:
             raise _not_an_id(mail.recipient) from None
 
     def _leave(self, mail: Mail | Mails) -> None:
-        inbox = keys.inbox_key(mail.recipient)
+        inbox = _inbox_of(mail.recipient)
         items = [
             join(pack((mail.sender, [bytes(frame) for frame in frames])).frames)
             for frames in _values_in(mail)
@@ -208,8 +215,13 @@ class PostOffice:
         self._store.execute([Append(inbox, item, INBOX_TTL) for item in items])
 
     def _from_inbox(self, recipient: str) -> list[tuple[str, Frames]]:
-        (items,) = self._store.execute([TakeAll(keys.inbox_key(recipient))])
+        (items,) = self._store.execute([TakeAll(_inbox_of(recipient))])
         return [unpack(split(item)) for item in items]
+
+
+def _inbox_of(recipient: str) -> str:
+    # Without its address, which whoever writes may not know.
+    return keys.inbox_key(recipient.partition("@")[0])
 
 
 def _values_in(mail: Mail | Mails) -> list[Frames]:

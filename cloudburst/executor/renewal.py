@@ -57,9 +57,9 @@ class Renewal:
 
     def _run(self) -> None:
         # It takes 0.1 s to load, which the host has once its executors run.
-        from cloudburst.kvs.redis import RedisStore
+        from cloudburst.kvs.opening import open_store
 
-        store = RedisStore(self._url, timeout=PATIENCE)
+        store = open_store(self._url, timeout=PATIENCE)
         while self._asked.wait():
             self._asked.clear()
             try:

@@ -12,6 +12,7 @@ from types import GeneratorType
 from typing import Any, NamedTuple
 
 from cloudburst.cache.reader import ObjectReader
+from cloudburst.core.messages import TALKING
 from cloudburst.core.plan import PlanStep
 from cloudburst.errors import (
     CloudburstError,
@@ -77,7 +78,7 @@ class Runner:
         self._name = name
         self._address = address
         self._objects = objects
-        self._inputs = Inputs(objects)
+        self._inputs = Inputs(objects, post.wait_for)
         self._post = post
         self._nested = nested
         self._functions = functions
@@ -91,7 +92,7 @@ class Runner:
         nobody wants its values any more, nor its failure.
         """
         begin = time.perf_counter()
-        self._nested.abandoned = False
+        self._nested.abandoned = self._post.has_talked = False
         try:
             try:
                 self._doorbell.open()
@@ -106,6 +107,8 @@ class Runner:
         self._doorbell.shut()  # the interruption may have come instead of it
         self._functions.instances.settle()
         seconds = (time.perf_counter() - begin) / len(works)
+        if self._post.has_talked:
+            seconds = max(seconds, TALKING)
         return [
             Done(work, value, outcome, seconds, reason)
             for work, (value, outcome, reason) in zip(works, made, strict=True)

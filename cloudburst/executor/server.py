@@ -67,7 +67,7 @@ from cloudburst.executor.runner import Runner
 from cloudburst.executor.state import ExecutorState
 from cloudburst.executor.waiting import Waiting
 from cloudburst.kvs.base import KeyValueStore
-from cloudburst.kvs.redis import RedisStore
+from cloudburst.kvs.opening import open_store
 from cloudburst.serialization import has_references
 from cloudburst.transport import Context, Peers, Poller
 
@@ -95,8 +95,8 @@ class ExecutorServer:
         self.scheduler = context.connect(config.scheduler, config.name)
         self.peers = Peers(context)
         self.poller = Poller(self.inbox, self.scheduler)
-        self.store = RedisStore(config.kvs_url)
-        self.spare_store = RedisStore(config.kvs_url)
+        self.store = open_store(config.kvs_url)
+        self.spare_store = open_store(config.kvs_url)
         self.state = ExecutorState(self.inbox.address)
         self.doorbell = Doorbell(self.look)
         budget = config.executor_memory << 20

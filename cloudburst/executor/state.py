@@ -135,7 +135,7 @@ class ExecutorState:
         else:
             self.ready.add(share.take_input(message.segment, message.position, message.frames))
         self.shares[run_id] = share  # only now: a message that does not fit leaves no share
-        return []
+        return self._uncrowd() if self.blocked else []
 
     def _stale(self, message: Start | Trigger) -> list[Command]:
         # A scheduler that was restarted may start a run again whose share here is done: it must
@@ -279,7 +279,21 @@ class ExecutorState:
         if not self.running:
             return []
         self.blocked = waits
-        return [Report(Blocked(self.running[0].run_id, self.running[0].epoch, waits))]
+        said = Report(Blocked(self.running[0].run_id, self.running[0].epoch, waits))
+        return [said, *self._uncrowd()] if waits else [said]
+
+    def _uncrowd(self) -> list[Command]:
+        """Start a run again, in several places, whose code waits here with more of it behind.
+
+        It may wait for just that, which would never begin.
+        """
+        behind = {(w.run_id, w.epoch) for w in self.ready.works if not w.route.context.cramped}
+        for run_id, epoch in behind & {(work.run_id, work.epoch) for work in self.running}:
+            stopped = self._stop(Stop(run_id, epoch, RunState.PENDING))
+            reason = "its steps wait for each other in one place"
+            back = HandBack(run_id, epoch, raised=False, reason=reason, crowded=True)
+            return [self._correct(back), *(c for c in stopped if isinstance(c, Interrupt))]
+        return []
 
     def _yield(self) -> list[Command]:
         """Give back the runs that are wholly here, and of which nothing has begun.

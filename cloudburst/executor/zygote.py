@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import NamedTuple, NoReturn, TypeAlias
 
 from cloudburst.child import describe_exit
-from cloudburst.config import ExecutorConfig, HostConfig, usable_cores
+from cloudburst.config import CONFIG_VARIABLE, ExecutorConfig, HostConfig, usable_cores
 from cloudburst.executor.board import Board
 from cloudburst.executor.control import Channel
 from cloudburst.life import Life, noted
@@ -180,11 +180,11 @@ class Zygote:
         return pid
 
     def _spawn(self, config: str) -> int:
-        line = ["-P", "-m", "cloudburst", "executor", "--config", config, "--life"]
+        line = ["-P", "-m", "cloudburst", "executor", "--life"]
         return os.posix_spawn(
             sys.executable,
             [sys.executable, *line],
-            os.environ,
+            os.environ | {CONFIG_VARIABLE: config},
             file_actions=[(os.POSIX_SPAWN_DUP2, self._life.pipe, 0)],
             setpgroup=0,
             setsigmask=[],

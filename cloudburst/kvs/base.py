@@ -11,6 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from cloudburst.core.messages import Buffer
+from cloudburst.errors import KVSUnavailable
+
+
+class Unfit(KVSUnavailable):
+    """What is stored under the key is of another kind, or no number that can be added to."""
 
 
 class Get(NamedTuple):
@@ -19,7 +24,7 @@ class Get(NamedTuple):
     key: str
 
 
-class Look(NamedTuple):
+class Peek(NamedTuple):
     """-> the first ``size`` bytes of the value; b"" if there is none."""
 
     key: str
@@ -40,6 +45,18 @@ class PutIfAbsent(NamedTuple):
     key: str
     value: Buffer
     ttl: float = 0.0
+
+
+class Exists(NamedTuple):
+    """-> whether anything is stored under the key."""
+
+    key: str
+
+
+class Look(NamedTuple):
+    """-> the value; the members of a set, as a frozenset of bytes; or None."""
+
+    key: str
 
 
 class Delete(NamedTuple):
@@ -102,10 +119,52 @@ class Members(NamedTuple):
     key: str
 
 
-class Increment(NamedTuple):
-    """-> the number under the key, after 1 was added to it; it begins at 0."""
+class AddMembers(NamedTuple):
+    """-> how many of them, at least one, were not in the set."""
 
     key: str
+    members: Sequence[bytes]
+
+
+class DropMembers(NamedTuple):
+    """-> how many of them, at least one, were in the set."""
+
+    key: str
+    members: Sequence[bytes]
+
+
+class RawMembers(NamedTuple):
+    """-> the members of a set, as a frozenset of bytes."""
+
+    key: str
+
+
+class CountMembers(NamedTuple):
+    """-> how many members a set has."""
+
+    key: str
+
+
+class Increment(NamedTuple):
+    """-> the number under the key, after ``by`` was added to it; it begins at 0."""
+
+    key: str
+    by: int = 1
+
+
+class Scan(NamedTuple):
+    """-> the cursor to go on with, 0 at the end, and some of the keys that begin with ``prefix``.
+
+    What is there from the first of these operations to the last is found, be it more than once.
+
+    Attributes:
+        cursor: 0 to begin.
+        page: how many keys to look at, about.
+    """
+
+    prefix: str
+    cursor: int = 0
+    page: int = 1000
 
 
 class Hold(NamedTuple):
@@ -179,9 +238,11 @@ class CommitRun(NamedTuple):
 
 Operation: TypeAlias = (
     Get
-    | Look
+    | Peek
     | Put
     | PutIfAbsent
+    | Exists
+    | Look
     | Delete
     | GetFields
     | SetFields
@@ -191,7 +252,12 @@ Operation: TypeAlias = (
     | AddMember
     | DropMember
     | Members
+    | AddMembers
+    | DropMembers
+    | RawMembers
+    | CountMembers
     | Increment
+    | Scan
     | Hold
     | Time
     | RecordRun
@@ -209,7 +275,8 @@ class KeyValueStore(Protocol):
             operations: sent together, in one round trip; not a transaction.
 
         Raises:
-            KVSUnavailable: the store did not answer, or refused.
+            KVSUnavailable: the store did not answer, or refused. `Unfit` if it refused because
+                of what is stored under a key.
         """
 
     def close(self) -> None:

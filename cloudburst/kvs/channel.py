@@ -13,7 +13,7 @@ import ssl
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 import hiredis
 
@@ -32,6 +32,10 @@ _MORE: Final = object()
 # The types that hiredis ships know neither tuples of more than one word nor bytearrays.
 _pack_words: Callable[[tuple[Part, ...]], bytes] = cast("Any", hiredis.pack_command)
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Unreachable(Exception):
+    """No connection; nothing was sent."""
 
 
 class Lost(Exception):
@@ -131,20 +135,45 @@ class Channel:
             Lost: the connection ended, or nothing moved for ``timeout`` seconds.
             Refused: the server hung up because of what it was sent.
         """
-        replies: list[Any] = []
+        self.send(commands)
+        return self.receive(commands, place)
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """The first half of `exchange`, for who talks to several servers at once.
+
+        Raises:
+            Lost: as `exchange`.
+            Refused: as `exchange`.
+        """
         pieces = pack(commands)
-        self._place = place
         try:
             self._send(pieces)
+        except Lost as lost:
+            self._explain(lost, self._last_words())
+
+    def receive(self, commands: Sequence[Command], place: Place | None = None) -> list[Any]:
+        """The second half of `exchange`: the replies to what was sent.
+
+        Raises:
+            Lost: as `exchange`.
+            Refused: as `exchange`.
+        """
+        replies: list[Any] = []
+        self._place = place
+        try:
             for command in commands:
                 is_value = command.parts[0] == "GET"
                 replies.append(self._read(is_value=is_value))
         except Lost as lost:
             words = replies[-1] if replies else self._last_words()
-            if isinstance(words, ReplyError):
-                raise Refused(str(words)) from lost
-            raise
+            self._explain(lost, words)
         return replies
+
+    @staticmethod
+    def _explain(lost: Lost, words: Any) -> NoReturn:
+        if isinstance(words, ReplyError):
+            raise Refused(str(words)) from lost
+        raise lost
 
     def _send(self, pieces: Sequence[Buffer]) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -10,12 +11,16 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from cloudburst.core.messages import Buffer
 from cloudburst.kvs.base import (
     AddMember,
+    AddMembers,
     Append,
     Commit,
     CommitRun,
+    CountMembers,
     Delete,
     DropField,
     DropMember,
+    DropMembers,
+    Exists,
     Get,
     GetFields,
     Hold,
@@ -23,9 +28,12 @@ from cloudburst.kvs.base import (
     Look,
     Members,
     Operation,
+    Peek,
     Put,
     PutIfAbsent,
+    RawMembers,
     RecordRun,
+    Scan,
     SetFields,
     TakeAll,
     Time,
@@ -41,6 +49,9 @@ STAGED: Final = 1024 * 1024
 _STAGED_MS: Final = 60_000
 _MAX_TTL: Final = 1e10  # in seconds: 300 years, well within what the server can add to its clock
 _ALL: Final = 2**31 - 1
+
+MISSING: Final = object()
+"""In place of a reply that has not come."""
 
 Part: TypeAlias = str | int | Buffer
 
@@ -75,14 +86,21 @@ _RECORD = _script("record.lua")
 _COMMIT = _script("commit.lua")
 _APPEND = _script("append.lua")
 _HOLD = _script("hold.lua")
+_LOOK = _script("look.lua")
 
 LOAD_SCRIPTS: Final = tuple(
-    Command(("SCRIPT", "LOAD", script.text), None) for script in (_RECORD, _COMMIT, _APPEND, _HOLD)
+    Command(("SCRIPT", "LOAD", script.text), None)
+    for script in (_RECORD, _COMMIT, _APPEND, _HOLD, _LOOK)
 )
 
 _REPEATABLE = frozenset(
-    (Get, Look, Put, GetFields, SetFields, AddMember, DropMember, Members, Hold, Time, RecordRun),
+    (
+        *(Get, Peek, Put, Exists, Look, GetFields, SetFields),
+        *(AddMember, DropMember, Members, RawMembers, CountMembers, Scan),
+        *(Hold, Time, RecordRun),
+    )
 )
+_SPECIAL = re.compile(r"([*?\[\\])")  # in the server's patterns
 
 
 def is_repeatable(operations: Iterable[Operation]) -> bool:
@@ -166,6 +184,12 @@ def _hold(operation: Hold) -> Command:
     return _call(_HOLD, [key], (holder, _milliseconds(ttl)), bool, large=False)
 
 
+def _scan(operation: Scan) -> Command:
+    prefix, cursor, page = operation
+    pattern = _SPECIAL.sub(r"\\\1", prefix) + "*"
+    return Command(("SCAN", str(cursor), "MATCH", pattern, "COUNT", page), _page)
+
+
 def _record(operation: RecordRun) -> Command:
     run_id, state, epoch, target, executor, reason, call, ttl, parent = operation
     arguments = (state, epoch, target, executor, reason, _flat(call), _milliseconds(ttl), parent)
@@ -228,11 +252,22 @@ def _members(reply: list[bytes]) -> list[str]:
     return sorted(map(_text, reply))
 
 
+def _seen(reply: bytes | list[bytes] | None) -> bytes | frozenset[bytes] | None:
+    return frozenset(reply) if isinstance(reply, list) else reply
+
+
+def _page(reply: tuple[bytes, list[bytes]]) -> tuple[int, list[str]]:
+    cursor, names = reply
+    return int(cursor), [*map(_text, names)]
+
+
 _ENCODERS: dict[type, Callable[[Any], Command]] = {
     Get: lambda operation: Command(("GET", operation.key), _itself),
-    Look: lambda operation: Command(("GETRANGE", operation.key, 0, operation.size - 1), _itself),
+    Peek: lambda operation: Command(("GETRANGE", operation.key, 0, operation.size - 1), _itself),
     Put: _put,
     PutIfAbsent: _put,
+    Exists: lambda operation: Command(("EXISTS", operation.key), bool),
+    Look: lambda operation: _call(_LOOK, [operation.key], (), _seen, large=False),
     Delete: lambda operation: Command(("DEL", operation.key), bool),
     GetFields: lambda operation: Command(("HGETALL", operation.key), _fields),
     SetFields: _set_fields,
@@ -242,7 +277,12 @@ _ENCODERS: dict[type, Callable[[Any], Command]] = {
     AddMember: lambda operation: Command(("SADD", *operation), _nothing),
     DropMember: lambda operation: Command(("SREM", *operation), _nothing),
     Members: lambda operation: Command(("SMEMBERS", operation.key), _members),
-    Increment: lambda operation: Command(("INCR", operation.key), _itself),
+    AddMembers: lambda operation: Command(("SADD", operation.key, *operation.members), _itself),
+    DropMembers: lambda operation: Command(("SREM", operation.key, *operation.members), _itself),
+    RawMembers: lambda operation: Command(("SMEMBERS", operation.key), frozenset),
+    CountMembers: lambda operation: Command(("SCARD", operation.key), _itself),
+    Increment: lambda operation: Command(("INCRBY", operation.key, operation.by), _itself),
+    Scan: _scan,
     Hold: _hold,
     Time: lambda _: Command(("TIME",), _seconds),
     RecordRun: _record,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import time
 from typing import Any, Final
@@ -13,7 +12,18 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cloudburst.errors import KVSUnavailable, UsageError
-from cloudburst.kvs.channel import Channel, PolledChannel, Refused, ReplyError
+from cloudburst.kvs.base import Unfit
+from cloudburst.kvs.channel import (
+    Channel,
+    Lost,
+    PolledChannel,
+    Refused,
+    ReplyError,
+    Unreachable,
+)
+from cloudburst.kvs.commands import Command
+from cloudburst.kvs.sentinel import find_primary
+from cloudburst.kvs.urls import Kind, read_url, scrubbed
 
 TRANSIENT = frozenset(
     ("LOADING", "BUSY", "TRYAGAIN", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "OOM")
@@ -32,16 +42,20 @@ _ADVICE = {
     "NOREPLICAS": "Too few replicas are connected to the server; see min-replicas-to-write.",
     "NOAUTH": "Put user and password into the URL: redis://user:password@host:6379.",
     "WRONGPASS": "Correct user and password in the URL: redis://user:password@host:6379.",
-    "NOPERM": "The server's ACL must let this user run all commands on keys 'cb:*'.",
+    "NOPERM": "The server's ACL must let this user run the commands that docs/stores.md lists.",
+    "MOVED": "The URL names a node of a cluster; use redis+cluster://.",
+    "disabled": "The URL of a server that is no cluster begins with redis:// or rediss://.",
 }
 
-
-class Unreachable(Exception):
-    """No connection; nothing was sent."""
+_UNFIT = (
+    "WRONGTYPE",
+    "ERR value is not an integer",
+    "ERR increment or decrement would overflow",
+)
 
 
 def parse_url(url: str) -> dict[str, Any]:
-    """What redis-py's connections are made of.
+    """What redis-py's connection to one server is made of.
 
     Raises:
         UsageError: it is not a URL of redis://, rediss:// or unix://.
@@ -52,15 +66,20 @@ def parse_url(url: str) -> dict[str, Any]:
         # The cause may quote a part of the password.
         raise UsageError(
             f"{scrubbed(url)!r} does not name a store; use redis://user:password@host:port/db, "
-            "rediss:// for TLS, or unix:///path/to/socket?db=0"
+            "rediss:// for TLS, unix:///path/to/socket?db=0, or for several servers "
+            "redis+cluster:// or redis+sentinel://"
         ) from None
     return options
 
 
-def scrubbed(url: str) -> str:
-    """The URL without its password."""
-    url = re.sub(r"^(\w+://[^/:@]*:).*@", r"\1***@", url)
-    return re.sub(r"([?&](?:ssl_)?password=)[^&]*", r"\1***", url)
+def check_url(url: str) -> None:
+    """See that a URL can be used; nothing is connected.
+
+    Raises:
+        UsageError: it cannot be read, or has an option that there is not.
+    """
+    for server in read_url(url).seeds:
+        _connection(server, 1.0)
 
 
 def open_channel(url: str, timeout: float) -> Channel:
@@ -89,7 +108,39 @@ def open_polled_channel(url: str, timeout: float) -> PolledChannel:
     return PolledChannel(_socket_of(connection), connection.disconnect)
 
 
+def ask(url: str, timeout: float, *words: str) -> Any:
+    """What a server answers to one command, over a connection for this question only.
+
+    Raises:
+        Unreachable: it did not answer.
+        Refused: it answered with an error.
+    """
+    channel = open_channel(url, timeout)
+    try:
+        (reply,) = channel.exchange([Command(words, None)])
+    except Lost as error:
+        raise Unreachable(str(error)) from error
+    finally:
+        channel.close()
+    if isinstance(reply, ReplyError):
+        raise Refused(str(reply))
+    return reply
+
+
 def _connect(url: str, timeout: float) -> Any:
+    place = read_url(url)
+    if place.kind is Kind.SERVER:
+        return _connect_to(url, timeout)
+    began = time.monotonic()
+    primary = find_primary(place, ask, timeout)
+    left = max(0.05, began + timeout - time.monotonic())
+    try:
+        return _connect_to(primary, left, only_primary=True)
+    except Unreachable as error:
+        raise Unreachable(f"{scrubbed(primary)}, which the sentinels name: {error}") from error
+
+
+def _connection(url: str, timeout: float) -> Any:
     options = parse_url(url)
     kind = options.pop("connection_class", redis_connection.Connection)
     # By default redis-py tries every command ten times, even one that must not be carried out
@@ -101,13 +152,28 @@ def _connect(url: str, timeout: float) -> Any:
         "protocol": 2,
         "driver_info": None,
     }
-    connection = kind(**options)
+    try:
+        return kind(**options)
+    except (TypeError, redis_errors.RedisError) as error:
+        raise UsageError(f"{scrubbed(url)!r} has an option that cannot be used: {error}") from None
+
+
+def _connect_to(url: str, timeout: float, *, only_primary: bool = False) -> Any:
+    connection = _connection(url, timeout)
     try:
         connection.connect()
+        role = b"master"
+        if only_primary:
+            connection.send_command("ROLE")
+            role = connection.read_response()[0]
     except (redis_errors.AuthenticationError, redis_errors.ResponseError) as error:
+        connection.disconnect()
         raise Refused(_words(error)) from error
     except (redis_errors.RedisError, OSError) as error:
         raise Unreachable(_words(error)) from error
+    if role != b"master":
+        connection.disconnect()
+        raise Unreachable(f"it is a {role.decode()} now")
     return connection
 
 
@@ -132,7 +198,8 @@ def refusal(url: str, words: object) -> KVSUnavailable:
     """The error for a command, or a connection, that the server refused."""
     said = str(words).rstrip(".")
     advice = next((hint for code, hint in _ADVICE.items() if code in said.split()), "")
-    return KVSUnavailable(f"the store at {scrubbed(url)} refused: {said}. {advice}".rstrip())
+    kind = Unfit if said.startswith(_UNFIT) else KVSUnavailable
+    return kind(f"the store at {scrubbed(url)} refused: {said}. {advice}".rstrip())
 
 
 def outage(url: str, cause: object, tries: int, seconds: float) -> KVSUnavailable:
@@ -158,15 +225,15 @@ class Patience:
     """How long one call has tried, and when it gives up.
 
     Args:
-        url: for the error.
+        url: for the error; may be changed to that of the server that is in the way.
         timeout: seconds until then.
         began: when the first attempt was made, in monotonic seconds.
     """
 
-    __slots__ = ("_began", "_pause", "_timeout", "_tries", "_url")
+    __slots__ = ("_began", "_pause", "_timeout", "_tries", "url")
 
     def __init__(self, url: str, timeout: float, began: float) -> None:
-        self._url = url
+        self.url = url
         self._timeout = timeout
         self._began = began
         self._tries = 1
@@ -184,7 +251,7 @@ class Patience:
         """
         seconds = time.monotonic() - self._began
         if seconds + FIRST_PAUSE >= self._timeout:
-            raise outage(self._url, cause, self._tries, seconds)
+            raise outage(self.url, cause, self._tries, seconds)
         self._tries += 1
         return self._timeout - seconds
 

@@ -30,14 +30,18 @@ PARKED: Final = "cb:parked"
 """The set of names of the large arguments of these runs, which are of no use after them."""
 
 
+OBJECTS: Final = "cb:object:{"
+"""What the keys of all objects begin with."""
+
+
 def object_key(name: str) -> str:
     """Of an object the user named, or of a run's result, which is the object named like the run."""
-    return f"cb:object:{{{name}}}"
+    return f"{OBJECTS}{name}}}"
 
 
 def object_name(key: str) -> str:
-    """The object that has that key."""
-    return key.removeprefix("cb:object:{").removesuffix("}")
+    """Of the object that has the key."""
+    return key[len(OBJECTS) : -1]
 
 
 def run_key(run_id: str) -> str:

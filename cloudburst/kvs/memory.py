@@ -14,12 +14,16 @@ from cloudburst.core.messages import Buffer
 from cloudburst.errors import KVSUnavailable
 from cloudburst.kvs.base import (
     AddMember,
+    AddMembers,
     Append,
     Commit,
     CommitRun,
+    CountMembers,
     Delete,
     DropField,
     DropMember,
+    DropMembers,
+    Exists,
     Get,
     GetFields,
     Hold,
@@ -27,16 +31,20 @@ from cloudburst.kvs.base import (
     Look,
     Members,
     Operation,
+    Peek,
     Put,
     PutIfAbsent,
+    RawMembers,
     RecordRun,
+    Scan,
     SetFields,
     TakeAll,
     Time,
+    Unfit,
 )
 from cloudburst.kvs.keys import object_key, run_key
 
-Kind = TypeVar("Kind", list[bytes], dict[str, bytes], set[str])
+Kind = TypeVar("Kind", list[bytes], dict[str, bytes], set[bytes])
 
 _NUMBER = re.compile(rb"0|-?[1-9][0-9]*")
 _ENDED = (b"SUCCEEDED", b"FAILED", b"CANCELLED", b"TIMED_OUT")
@@ -62,19 +70,26 @@ class MemoryStore:
         self._entries: dict[str, _Entry] = {}
         self._verbs: dict[type, Callable[[Any], Any]] = {
             Get: self._get,
-            Look: self._look,
+            Peek: self._peek,
             Put: self._put,
             PutIfAbsent: self._put_if_absent,
+            Exists: lambda operation: self._live(operation.key) is not None,
+            Look: self._look,
             Delete: self._delete,
             GetFields: lambda operation: dict(self._read(operation.key, dict)),
             SetFields: self._set_fields,
             DropField: self._drop_field,
             Append: self._append,
             TakeAll: self._take_all,
-            AddMember: lambda operation: self._change(operation.key, set).add(operation.member),
+            AddMember: self._add_member,
             DropMember: self._drop_member,
-            Members: lambda operation: sorted(self._read(operation.key, set)),
+            Members: lambda operation: sorted(map(_text, self._read(operation.key, set))),
+            AddMembers: lambda operation: self._add_members(*operation),
+            DropMembers: lambda operation: self._drop_members(*operation),
+            RawMembers: lambda operation: frozenset(self._read(operation.key, set)),
+            CountMembers: lambda operation: len(self._read(operation.key, set)),
             Increment: self._increment,
+            Scan: self._scan,
             Hold: self._hold,
             Time: lambda _: self._clock(),
             RecordRun: self._record,
@@ -102,7 +117,7 @@ class MemoryStore:
         if entry is None:
             return kind()
         if not isinstance(entry.value, kind):
-            raise KVSUnavailable(f"the store refused: WRONGTYPE {key!r} holds another kind")
+            raise Unfit(f"the store refused: WRONGTYPE {key!r} holds another kind")
         return entry.value
 
     def _change(self, key: str, kind: type[Kind]) -> Kind:
@@ -118,7 +133,7 @@ class MemoryStore:
     def _expire(self, key: str, ttl: float) -> None:
         self._entries[key].expires = self._clock() + ttl if ttl else math.inf
 
-    def _look(self, operation: Look) -> bytes:
+    def _peek(self, operation: Peek) -> bytes:
         return (self._get(Get(operation.key)) or b"")[: operation.size]
 
     def _get(self, operation: Get) -> bytes | None:
@@ -126,8 +141,14 @@ class MemoryStore:
         if entry is None:
             return None
         if not isinstance(entry.value, bytes):
-            raise KVSUnavailable(f"the store refused: WRONGTYPE {operation.key!r} is no value")
+            raise Unfit(f"the store refused: WRONGTYPE {operation.key!r} is no value")
         return entry.value
+
+    def _look(self, operation: Look) -> bytes | frozenset[bytes] | None:
+        entry = self._live(operation.key)
+        if entry is not None and isinstance(entry.value, set):
+            return frozenset(entry.value)
+        return self._get(Get(operation.key))
 
     def _put(self, operation: Put) -> None:
         self._store(*operation)
@@ -154,11 +175,16 @@ class MemoryStore:
         return dropped
 
     def _increment(self, operation: Increment) -> int:
-        text = self._get(Get(operation.key)) or b"0"
+        text = self._get(Get(operation.key))
         # What Redis takes for a number: no spaces, no leading zeros, 64 bits.
-        number = int(text) + 1 if _NUMBER.fullmatch(text) else 2**63
-        if not -(2**63) <= number < 2**63:
-            raise KVSUnavailable("the store refused: ERR value is not an integer or out of range")
+        before = 0 if text is None else int(text) if _NUMBER.fullmatch(text) else 2**63
+        number = before + operation.by
+        for value, problem in [
+            (before, "value is not an integer or out of range"),
+            (number, "increment or decrement would overflow"),
+        ]:
+            if not -(2**63) <= value < 2**63:
+                raise Unfit(f"the store refused: ERR {problem}")
         if self._live(operation.key) is None:
             self._store(operation.key, b"", 0.0)
         self._entries[operation.key].value = b"%d" % number
@@ -173,11 +199,30 @@ class MemoryStore:
         self._entries.pop(operation.key, None)
         return items
 
+    def _add_member(self, operation: AddMember) -> None:
+        self._add_members(operation.key, [_bytes(operation.member)])
+
     def _drop_member(self, operation: DropMember) -> None:
-        members = self._read(operation.key, set)
-        members.discard(operation.member)
-        if not members:
-            self._entries.pop(operation.key, None)
+        self._drop_members(operation.key, [_bytes(operation.member)])
+
+    def _add_members(self, key: str, members: Sequence[bytes]) -> int:
+        known = self._change(key, set)
+        before = len(known)
+        known.update(members)
+        return len(known) - before
+
+    def _drop_members(self, key: str, members: Sequence[bytes]) -> int:
+        known = self._read(key, set)
+        before = len(known)
+        known.difference_update(members)
+        if not known:
+            self._entries.pop(key, None)
+        return before - len(known)
+
+    def _scan(self, operation: Scan) -> tuple[int, list[str]]:
+        """All at once: there is no going on, and no looking at only some."""
+        named = [key for key in self._entries if key.startswith(operation.prefix)]
+        return 0, [key for key in named if self._live(key) is not None]
 
     def _hold(self, operation: Hold) -> bool:
         key, holder, ttl = operation
@@ -250,6 +295,10 @@ def _fields(**values: object) -> dict[str, bytes]:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
+
+
+def _text(word: bytes) -> str:
+    return word.decode("utf-8", "surrogatepass")
 
 
 class MemoryWriter:

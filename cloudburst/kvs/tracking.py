@@ -15,12 +15,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from hiredis import PushNotification
 
-from cloudburst.kvs.channel import Lost, PolledChannel, Refused, ReplyError
+from cloudburst.kvs.channel import Lost, PolledChannel, Refused, ReplyError, Unreachable
 from cloudburst.kvs.commands import Command
 from cloudburst.kvs.connection import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
-    Unreachable,
     open_polled_channel,
     parse_url,
 )

@@ -71,10 +71,7 @@ class Admission:
         if parent is not None and parent.state is not RunState.RUNNING:
             raise CallerEnded(f"run {call.parent}, which calls it, has ended or starts again")
         if call.parent and self._placing.scaling.is_exhausted():
-            raise Overloaded(
-                "every executor waits for calls of its own, and there cannot be more executors: "
-                "functions call each other too deep, or too many at a time"
-            )
+            raise too_deep()
         if call.warm:
             self._check_replicas(call)
         run = self.new_run(client, call)
@@ -135,3 +132,11 @@ class Admission:
             limit = self._turn.now + run.options.timeout - age
             self._alarms.set(Alarm(Due.LIMIT, run.run_id), limit)
         return run
+
+
+def too_deep() -> Overloaded:
+    """What is said to a call that could only ever run if others ended that wait for it."""
+    return Overloaded(
+        "every executor waits for calls of its own, and there cannot be more executors: "
+        "functions call each other too deep, or too many at a time"
+    )

@@ -23,7 +23,7 @@ from cloudburst.core.messages import (
 )
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import AddMember
-from cloudburst.scheduler.admission import Admission
+from cloudburst.scheduler.admission import Admission, too_deep
 from cloudburst.scheduler.alarms import Alarm, Alarms, Due
 from cloudburst.scheduler.closing import Closing
 from cloudburst.scheduler.endings import stopping_of
@@ -32,6 +32,7 @@ from cloudburst.scheduler.membership import Executor, Membership
 from cloudburst.scheduler.placement import UNKNOWN
 from cloudburst.scheduler.placing import Placing
 from cloudburst.scheduler.policy import Preference
+from cloudburst.scheduler.queues import ANY
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run, first_epoch
 from cloudburst.scheduler.stopping import Stopping
@@ -180,6 +181,9 @@ class Lifecycle:
         if run is not None:
             run.raised += message.raised
             run.returned += not message.raised
+            run.crowded += message.crowded
+            if message.crowded:
+                self.placing.times.crowding.add(run.plan.id)
         self._gives_back(executor, message.run_id, message.epoch, message.reason)
         self.placing.serve(executor)
 
@@ -296,9 +300,21 @@ class Lifecycle:
         grow_at = self.placing.scaling.deadline
         if grow_at is not None and now >= grow_at:
             self.placing.look_again()
+            self._relieve()
         if checks.deadline is not None and now >= checks.deadline:
             self.turn.commands += checks.questions(self.runs.values(), now)
             self.turn.commands += checks.reminders(self.members.all(), self.runs, now)
+
+    def _relieve(self) -> None:
+        """If executors wait only for calls that wait for executors, one of these has to fail."""
+        if not self.placing.scaling.is_stuck():
+            return
+        waiting = self.placing.queues.first(ANY, len(self.placing.queues))
+        nested = [run for run in waiting if run.depth]
+        if nested:
+            run = min(nested, key=lambda run: run.rank)
+            self.placing.dequeue(run)
+            self.closing.conclude(run, RunState.FAILED, too_deep())
 
     def _ring(self, run: Run, due: Due) -> None:
         match due:

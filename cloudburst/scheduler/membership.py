@@ -48,6 +48,7 @@ class Executor:
         resources: what its host has that not every host has.
         batch: the plan of all that it has, if that is run in batches.
         unreachable: whether a message to it could not be delivered.
+        retired: whether it was let go, after a time without work.
         busy: seconds that it had work since it was measured, up to ``busy_since``.
         busy_since: if it has work, since when that is not counted in ``busy``.
         measured: when its utilisation was last brought up to date.
@@ -72,6 +73,7 @@ class Executor:
     resources: tuple[str, ...] = ()
     batch: str = ""
     unreachable: bool = False
+    retired: bool = False
 
     def has(self, resource: str) -> bool:
         """Whether its host has a resource; everybody has "", which is none."""
@@ -271,7 +273,8 @@ class Membership:
         return leaving
 
     def retire(self, executor: Executor) -> None:
-        """Give an executor that has nothing to do no more work."""
+        """Give an executor that has had nothing to do for long no more work."""
+        executor.retired = True
         self.leaving[executor.name] = self.executors.pop(executor.name)
 
     def lose_touch(self, executor: Executor) -> None:

@@ -49,13 +49,21 @@ class Placement(NamedTuple):
 
 
 class ServiceTimes:
-    """Expected seconds per segment, as a moving average of what executors report."""
+    """Expected seconds per segment, as a moving average of what executors report.
+
+    Attributes:
+        crowding: plans whose segments have waited for each other in one place. However short they
+            are, they need places of their own.
+    """
 
     def __init__(self) -> None:
+        self.crowding: set[str] = set()
         self._of_plan: dict[str, list[float]] = {}
 
     def of(self, plan: Plan) -> list[float]:
         """Expected seconds of each of the plan's segments."""
+        if plan.id in self.crowding:
+            return [UNKNOWN] * len(plan.segments)
         times = self._of_plan.get(plan.id)
         if times is None:
             times = self._of_plan[plan.id] = [UNKNOWN] * len(plan.segments)
@@ -72,6 +80,7 @@ class ServiceTimes:
 
     def forget(self, plan_ids: Collection[str]) -> None:
         """Drop all but these plans' measurements."""
+        self.crowding.intersection_update(plan_ids)
         self._of_plan = {key: self._of_plan[key] for key in plan_ids if key in self._of_plan}
 
 
@@ -108,6 +117,7 @@ class Scene(NamedTuple):
         preference: which of several with room.
         patient: whether the run has not waited for long.
         batches: whether the run may be put together with others.
+        crowds: whether its segments have waited for each other in one place.
     """
 
     executors: Mapping[str, Executor]
@@ -118,6 +128,7 @@ class Scene(NamedTuple):
     preference: Preference = LOCALITY
     patient: bool = False
     batches: bool = True
+    crowds: bool = False
 
     def able(self, needs: str) -> Mapping[str, Executor]:
         """The executors that have a resource."""
@@ -285,13 +296,14 @@ class _GraphPlacer:
                 settled = homes and not scene.may_settle(plan, number, homes)
                 return Placement((), HOME + plan.dag if settled else queue_for(needs))
             level = self.levels[depths[number]]
-            free = not homes and not (segment.group and segment.group in self.groups)
+            group = 0 if scene.crowds else segment.group
+            free = not homes and not (group and group in self.groups)
             races = self._races(number)
             alone = self.expected[number] >= LONG or races
             if free and alone and level.is_taken(executor) and self._more_may_come():
                 return Placement((), queue_for(needs))
-            if segment.group:
-                self.groups.setdefault(segment.group, executor)
+            if group:
+                self.groups.setdefault(group, executor)
             if races:
                 self.racers[executor] = self.racers.get(executor, 0.0) + self.expected[number]
             self.chosen.append(executor)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 
 from cloudburst.core.hosts import Knock, Replace
 from cloudburst.core.messages import Blocked, Bounce, DropDag, RunState, Stop
@@ -13,7 +14,7 @@ from cloudburst.scheduler.checks import Checks
 from cloudburst.scheduler.homes import Homes, homes_in
 from cloudburst.scheduler.limits import Limits, queue_of
 from cloudburst.scheduler.membership import Executor, Membership
-from cloudburst.scheduler.placement import UNKNOWN, Scene, ServiceTimes, never, place
+from cloudburst.scheduler.placement import UNKNOWN, Scene, ServiceTimes, never, place, width
 from cloudburst.scheduler.policy import Preference
 from cloudburst.scheduler.queues import (
     ANY,
@@ -310,16 +311,22 @@ class Placing:
     def _scene(self, run: Run, limited: list[FunctionInfo]) -> Scene:
         """What a run has to choose from."""
         now = self._turn.now
-        patient = now < run.called + SPREAD_PATIENCE
+        crowds = run.plan.id in self.times.crowding
+        more_may_come: Callable[[], bool]
+        if crowds:
+            more_may_come = partial(self.scaling.may_free, width(run.plan, self.times.of(run.plan)))
+        else:
+            more_may_come = self.scaling.may_grow if now < run.called + SPREAD_PATIENCE else never
         return Scene(
             executors=self._candidates(run, limited),
             homes=self.homes,
             replicas=self._registry.replicas(run.plan.dag) if run.plan.has_classes else 1,
             now=now,
-            more_may_come=self.scaling.may_grow if patient else never,
+            more_may_come=more_may_come,
             preference=self._preference,
             patient=now < run.called + RACE_PATIENCE,
             batches=run.may_batch,
+            crowds=crowds,
         )
 
     def _candidates(self, run: Run, limited: list[FunctionInfo]) -> Mapping[str, Executor]:

@@ -35,6 +35,10 @@ _NEXT = {
 }
 """What may follow what; RUNNING goes back to PENDING when the run is to be started again."""
 
+CRAMPED = 2
+"""Times that a run is started again because its segments wait for each other in one place: there is
+no more room then."""
+
 
 @dataclass(slots=True, eq=False)
 class Run:
@@ -52,6 +56,7 @@ class Run:
         deaths: how many executors it has cost.
         raised: how often user code raised.
         returned: how often executors gave it back for no fault of its own.
+        crowded: how often its segments waited for each other in one place.
         called: when it came to this scheduler.
         started: when it was started last.
         stopping: how it is to end, while CANCELLING.
@@ -79,6 +84,7 @@ class Run:
     deaths: int = 0
     raised: int = 0
     returned: int = 0
+    crowded: int = 0
     started: float = 0.0
     stopping: RunState | None = None
     caller_ended: bool = False
@@ -126,6 +132,12 @@ class Run:
         sure = self.stop_is_sure and self.stopping is RunState.CANCELLED
         return RunState.CANCELLING if sure else RunState.RUNNING
 
+    @property
+    def sure_end(self) -> RunState:
+        """What who wants it cancelled is told, once it is sure how it ends."""
+        cancelled = self.stopping is RunState.CANCELLED
+        return RunState.CANCELLING if cancelled else RunState.TIMED_OUT
+
     def shares(self) -> dict[Executor, list[int]]:
         """The segments of each executor that takes part."""
         shares: dict[Executor, list[int]] = {}
@@ -172,6 +184,7 @@ class Run:
                 parent=call.parent,
                 alone=self.deaths > 0,
                 warms=call.warm > 0,
+                cramped=self.crowded >= CRAMPED,
                 fresh=len(self.hosts) > 1,
             )
         )

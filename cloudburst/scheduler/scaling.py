@@ -30,6 +30,9 @@ START_PATIENCE = 2.0
 LOOK_AT = 1000
 """Runs of a queue that are looked at, to see how many executors they need."""
 
+STUCK_AFTER = 1.0
+"""Seconds that all executors wait for others, and there cannot be more, until that is an error."""
+
 KEEP_WARM = 600.0
 """Seconds without work after which an executor is let go although it keeps class instances."""
 
@@ -51,6 +54,7 @@ class Scaling:
         self, turn: Turn, members: Membership, queues: Queues, times: ServiceTimes
     ) -> None:
         self.deadline: float | None = None
+        self._exhausted: float | None = None
         self._turn = turn
         self._members = members
         self._queues = queues
@@ -65,6 +69,12 @@ class Scaling:
         """Whether there could be more executors soon, or some are being started."""
         return any(room + starting > 0 for _, room, starting in self._hosts(resource))
 
+    def may_free(self, width: int) -> bool:
+        """Whether so many executors could have room at a time, soon or some time."""
+        if any(room + starting > 0 for _, room, starting in self._hosts(width=width)):
+            return True
+        return any(e.shares and not e.is_blocked for e in self._members.executors.values())
+
     def knows_all(self) -> bool:
         """Whether all hosts have said how many executors they may run; soon, they have."""
         return all(host.size is not NOTHING_KNOWN for host in self._members.hosts.values())
@@ -77,6 +87,17 @@ class Scaling:
             and all(executor.is_blocked for executor in executors)
             and not self.may_grow()
         )
+
+    def is_stuck(self) -> bool:
+        """Whether all executors have waited for so long that it will not change by itself."""
+        now = self._turn.now
+        # Code that waits looks around now and then, and goes on waiting.
+        lately, executors = now - STUCK_AFTER / 4, self._members.executors.values()
+        if self.may_grow() or not all(executor.waited_since(lately) for executor in executors):
+            self._exhausted = None
+        elif self._exhausted is None:
+            self._exhausted = now
+        return self._exhausted is not None and now >= self._exhausted + STUCK_AFTER
 
     def grow(self) -> None:
         """Ask for as many executors as the runs that wait need. To be called at the deadline."""
@@ -91,7 +112,7 @@ class Scaling:
         return [ANY] * queues.waiting(ANY) + queues.waits_in(NEEDS) + queues.waits_in(SOME)
 
     def _grow_for(self, queue: str) -> None:
-        hosts = self._hosts(needed_in(queue))
+        hosts = self._hosts(needed_in(queue), self._width_of_eldest(queue))
         most = sum(room for _, room, _ in hosts)
         starting = sum(starting for *_, starting in hosts)
         missing = min(most, self._missing(queue, most + starting) - starting)
@@ -127,22 +148,32 @@ class Scaling:
             self._turn.send(name, Retire(retiring))
         return idle[:spare]
 
-    def _hosts(self, resource: str = "") -> list[tuple[str, int, int]]:
-        """Of each host: its name, how many it may start, and how many it is starting."""
+    def _width_of_eldest(self, queue: str) -> int:
+        """How many executors it must have at a time; 0 if it can do with fewer."""
+        for run in self._queues.first(queue, 1):
+            if run.plan.id in self._times.crowding:
+                return width(run.plan, self._times.of(run.plan))
+        return 0
+
+    def _hosts(self, resource: str = "", width: int = 0) -> list[tuple[str, int, int]]:
+        """Of each host: its name, how many it may start, and how many it is starting.
+
+        Where a single run needs so many at a time, there may be as many.
+        """
         return [
-            (name, *self._room(name, host))
+            (name, *self._room(name, host, width))
             for name, host in self._members.hosts.items()
             if name not in self._members.draining and host.has(resource)
         ]
 
-    def _room(self, name: str, host: Host) -> tuple[int, int]:
+    def _room(self, name: str, host: Host, width: int) -> tuple[int, int]:
         mine = [e for e in self._members.executors.values() if e.host == name]
         patient = self._turn.now < host.asked_at + START_PATIENCE
         starting = max(0, host.asked - len(mine)) if patient else 0
         # Code that looks for something again and again is just as good as blocked.
         lately = self._turn.now - GROW_EVERY
         busy = sum(not executor.waited_since(lately) for executor in mine)
-        room = min(host.size.most - busy, host.size.ceiling - len(mine)) - starting
+        room = min(max(host.size.most, width) - busy, host.size.ceiling - len(mine)) - starting
         return max(0, room), starting
 
     def _missing(self, queue: str, most: int) -> int:

@@ -21,7 +21,8 @@ from cloudburst.kvs.base import (
     Operation,
     Time,
 )
-from cloudburst.kvs.redis import RedisStore, RedisWriter
+from cloudburst.kvs.opening import ServedStore, open_store, open_writer
+from cloudburst.kvs.outputs import finish
 from cloudburst.life import Life
 from cloudburst.scheduler.endings import stopping_in
 from cloudburst.scheduler.events import (
@@ -57,11 +58,11 @@ class SchedulerServer:
     """
 
     def __init__(self, config: SchedulerConfig, context: Context, life: Life) -> None:
-        self.store = RedisStore(config.kvs_url)
+        self.store = open_store(config.kvs_url)
         self.life = life
         self.inbox = context.bind(config.address)
         self.lease = Lease(self.inbox.address, new_id())
-        self.writer = RedisWriter(config.kvs_url)
+        self.writer = open_writer(config.kvs_url)
         self.poller = Poller(self.inbox, life)
         self.writer_fd = -1
         self.state = SchedulerState(
@@ -95,9 +96,13 @@ class SchedulerServer:
         )
         self.state.registrar.registry.restore(functions, dags, options)
         records = store.execute([GetFields(keys.run_key(run_id)) for run_id in open_runs])
-        ended = [
-            run_id for run_id, rec in zip(open_runs, records, strict=True) if not rec.get("call")
-        ]
+        ended = {
+            run_id: rec
+            for run_id, rec in zip(open_runs, records, strict=True)
+            if not rec.get("call")
+        }
+        for run_id, record in ended.items():
+            finish(store, run_id, record)
         store.execute([DropMember(keys.OPEN_RUNS, run_id) for run_id in ended])
         going_on = set(open_runs).difference(ended)
         useless = [name for name in parked if run_of_parked(name) not in going_on]
@@ -268,7 +273,7 @@ def _calm_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def _warn_of_eviction(store: RedisStore) -> None:
+def _warn_of_eviction(store: ServedStore) -> None:
     policy = store.eviction_policy()
     if policy != "noeviction":
         _log.warning(

@@ -196,7 +196,7 @@ class SchedulerState:
         self.life.stopping.stop(run, RunState.CANCELLED)
         # Otherwise it is told once it is sure, or how the run has ended.
         if run_id in self.life.runs and run.stop_is_sure:
-            self.turn.send(client, RunStatus(run_id, run.told))
+            self.turn.send(client, RunStatus(run_id, run.sure_end))
 
     def _status(self, request: int) -> ClusterStatus:
         runs = self.life.runs.values()
@@ -265,9 +265,11 @@ class SchedulerState:
         self, names: Collection[str], reason: str, *, dead: bool, blamed: str | None = None
     ) -> None:
         removed = [self.members.remove(name, dead=dead) for name in names]
-        gone = {executor for executor in removed if executor is not None}
+        # What one that was let go has had to say of runs, it had said long before.
+        gone = {executor for executor in removed if executor and not executor.retired}
         if gone:
             self.life.lost(gone, reason, blamed)
+        if any(removed):
             self._tell_drained()
 
     def _undelivered(self, name: str, message: object) -> None:
@@ -280,7 +282,7 @@ class SchedulerState:
         if isinstance(message, Start):
             self.life.undelivered(executor, message)
         if not executor.shares:
-            self._executors_gone([name], "its connection ended", dead=False)
+            self._executors_gone([name], "its connection ended", dead=False, blamed=NOBODY)
 
     def _drain(self, host: str) -> None:
         leaving = self.members.drain(host, self.turn.now)
@@ -318,6 +320,7 @@ class SchedulerState:
         """Let go of what belongs to deleted or changed DAGs and replaced plans."""
         registry = self.registrar.registry
         self.life.placing.drop_instances()
+        self.life.placing.serve_limited()  # there may be more of them now
         plans = {plan.id for plan in registry.plans()}
         plans.update(run.plan.id for run in self.life.runs.values())
         self.life.placing.times.forget(plans)

@@ -91,7 +91,7 @@ class Stopping:
         # If it has ended before, an executor's word of it is on its way here.
         run.stop_is_sure = isinstance(outcome, list) and bool(outcome[0])
         if run.run_id in self._admission.runs and run.stop_is_sure:
-            self._closing.tell_watchers(run, run.told)
+            self._closing.tell_watchers(run, run.sure_end)
         return True
 
     def check(self, run: Run) -> None:

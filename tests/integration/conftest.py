@@ -12,7 +12,7 @@ from types import ModuleType
 
 import psutil
 import pytest
-from clusters import SOON, call, cluster_of
+from clusters import SOON, call, cluster_of, store_for_cluster
 from example_scripts import EXAMPLES
 from gates import Gate
 from hands import ByHand
@@ -109,7 +109,11 @@ def ours(connection: CloudburstConnection) -> Iterator[CloudburstConnection]:
 @pytest.fixture
 def fragile(run_dir: Path) -> Iterator[CloudburstConnection]:
     """A connection to a cluster whose executors may die, but must be two again, and idle."""
-    with LocalCluster(2) as cluster, cluster.connect() as connection:
+    with (
+        store_for_cluster() as kvs,
+        LocalCluster(2, kvs=kvs) as cluster,
+        cluster.connect() as connection,
+    ):
         wait_until(lambda: _is_whole(connection), "both executors are ready")
         yield connection
 
@@ -125,7 +129,11 @@ def fragile(run_dir: Path) -> Iterator[CloudburstConnection]:
 @pytest.fixture
 def narrow(run_dir: Path) -> Iterator[CloudburstConnection]:
     """A pool in which nobody could wait for anybody, if those who wait counted."""
-    with LocalCluster(min=1, max=1) as cluster, cluster.connect() as connection:
+    with (
+        store_for_cluster() as kvs,
+        LocalCluster(min=1, max=1, kvs=kvs) as cluster,
+        cluster.connect() as connection,
+    ):
         yield connection
 
 

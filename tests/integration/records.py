@@ -1,19 +1,41 @@
 """Looking at what a cluster keeps in its store."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
+import redis
+from redis.cluster import RedisCluster
 from watching import wait_until
 
 from cloudburst import CloudburstConnection
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import GetFields, KeyValueStore, Members
-from cloudburst.kvs.redis import RedisStore
+from cloudburst.kvs.connection import ask
+from cloudburst.kvs.opening import ServedStore, open_store
+from cloudburst.kvs.sentinel import find_primary
+from cloudburst.kvs.urls import Kind, read_url
 from cloudburst.scheduler.run import EPOCHS
 
 
-def store_of(connection: CloudburstConnection) -> RedisStore:
+def store_of(connection: CloudburstConnection) -> ServedStore:
     """A connection of the test's own to the store, to be closed."""
-    return RedisStore(connection.kvs_url)
+    return open_store(connection.kvs_url)
+
+
+@contextmanager
+def plain_client(connection: CloudburstConnection) -> Iterator[Any]:
+    """redis-py's own client, for questions that Cloudburst does not ask."""
+    place = read_url(connection.kvs_url)
+    match place.kind:
+        case Kind.CLUSTER:
+            client: Any = RedisCluster.from_url(place.seeds[0], decode_responses=True)
+        case Kind.SENTINELS:
+            client = redis.Redis.from_url(find_primary(place, ask, 5.0), decode_responses=True)
+        case Kind.SERVER:
+            client = redis.Redis.from_url(connection.kvs_url, decode_responses=True)
+    with closing(client):
+        yield client
 
 
 def record_of(store: KeyValueStore, run_id: str) -> dict[str, Any]:

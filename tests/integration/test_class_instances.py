@@ -293,6 +293,8 @@ def test_a_program_that_is_killed_has_its_instances_closed_all_the_same(tmp_path
 def test_a_killed_executor_closes_nothing(fragile: CloudburstConnection) -> None:
     counting(fragile, "counter")
     assert count(fragile, "counter") == 1
+    # Or else the run may be executed again: its client hears of its end before the scheduler.
+    wait_until(lambda: fragile.status()[2:4] == (0, 0), "the scheduler knows that it has ended")
     executors = members(os.getpid(), "executor")
 
     for executor in executors:

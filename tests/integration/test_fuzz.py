@@ -12,11 +12,10 @@ from typing import Any
 import msgpack
 import psutil
 import pytest
-import redis
 from damage import SEEDS, Frames, damaged_value, mutated, sensible
 from gates import Gate, wait_at
 from hands import ByHand, free_port
-from records import store_of
+from records import plain_client, store_of
 from watching import alive, family, wait_until
 
 from cloudburst import CloudburstConnection
@@ -218,7 +217,7 @@ def wait_until_read(connection: CloudburstConnection, senders: list[Sender]) -> 
     for number, sender in enumerate(senders):
         nobody = f"nobody/1/{number}@"
         sender.outlet.send(encode(Mail(nobody, "fuzz", [b"letter"])))
-        inbox = TakeAll(keys.inbox_key(nobody))
+        inbox = TakeAll(keys.inbox_key(nobody.removesuffix("@")))
         wait_until(lambda inbox=inbox: store.execute([inbox])[0], "the letter is there", SOON)
     store.close()
 
@@ -229,7 +228,7 @@ def test_plans_that_are_there_in_contexts_that_are_nonsense(
     """User code runs, or a value is handed on, for runs that the scheduler knows nothing of."""
     chance = random.Random(4)
     senders = [connected(address, "fuzz") for address in check.addresses()]
-    with redis.Redis.from_url(connection.kvs_url, decode_responses=True) as client:
+    with plain_client(connection) as client:
         plans = [key.removeprefix("cb:plan:") for key in client.scan_iter(keys.plan_key("*"))]
     good = RunContext(
         plan="",

@@ -8,7 +8,14 @@ import pytest
 from gates import Gate
 from watching import wait_until
 
-from cloudburst import CloudburstConnection, SerializationError, UsageError, UserLibrary
+from cloudburst import (
+    CloudburstConnection,
+    CloudburstReference,
+    LocalCluster,
+    SerializationError,
+    UsageError,
+    UserLibrary,
+)
 
 
 def announce(library: UserLibrary, key: str) -> Any:
@@ -321,3 +328,73 @@ def test_messages_of_a_function_that_raises_have_left(talkers: CloudburstConnect
     with pytest.raises(LookupError, match="now"):
         raised.get(20)
     assert gathered.get(20) == 100
+
+
+# steps of one DAG that talk to each other
+
+
+def listen(library: UserLibrary, key: str) -> list[str]:
+    library.put(key, library.get_id())
+    return [message for _, message in library.recv(timeout=10.0)]
+
+
+def speak(library: UserLibrary, recipient: str) -> str:
+    library.send(recipient, "hello")
+    return "sent"
+
+
+def _dialogue(connection: CloudburstConnection, name: str, **hints: Any) -> None:
+    connection.register(listen, "listen")
+    connection.register(speak, "speak")
+    connection.register(lambda _, one, two: (one, two), "both")
+    edges = [("listen", "both"), ("speak", "both")]
+    for order in (["listen", "speak"], ["speak", "listen"]):
+        assert connection.register_dag(
+            f"{name} {order[0]}".replace(" ", "_"), [*order, "both"], edges, **hints
+        )
+
+
+def _talk(connection: CloudburstConnection, name: str, runs: int) -> None:
+    for number in range(runs):
+        for first in ("listen", "speak"):
+            key = f"{name}{first}{number}"
+            arguments = {"listen": key, "speak": CloudburstReference(key)}
+            run = connection.call_dag(f"{name}_{first}", arguments, timeout=20)
+            assert run.get(20) == (["hello"], "sent")
+
+
+def test_steps_that_talk_run_beside_each_other_however_short_they_are(
+    connection: CloudburstConnection,
+) -> None:
+    _dialogue(connection, "plain")
+    _talk(connection, "plain", 12)
+
+
+def test_steps_that_talk_may_be_colocated_all_the_same(connection: CloudburstConnection) -> None:
+    _dialogue(connection, "close", colocated=["listen", "speak"])
+    _talk(connection, "close", 3)
+
+
+def test_steps_that_talk_need_no_more_than_one_executor_to_begin_with(run_dir: Path) -> None:
+    with LocalCluster(1) as cluster, cluster.connect() as connection:
+        _dialogue(connection, "tight")
+        _talk(connection, "tight", 3)
+
+
+def test_who_was_told_of_in_an_earlier_attempt_is_found_in_this_one(
+    connection: CloudburstConnection,
+) -> None:
+    """The id that a step has said in an attempt that failed stands for the step in the next."""
+
+    def flaky(library: UserLibrary, key: str) -> list[str]:
+        if library.get(key) is None:
+            library.put(key, library.get_id())
+            raise ConnectionError("once")
+        return [message for _, message in library.recv(timeout=10.0)]
+
+    _dialogue(connection, "plain")
+    connection.register(flaky, "flaky")
+    steps, edges = ["flaky", "speak", "both"], [("flaky", "both"), ("speak", "both")]
+    assert connection.register_dag("again", steps, edges, max_retries=2)
+    arguments = {"flaky": "told", "speak": CloudburstReference("told")}
+    assert connection.call_dag("again", arguments, timeout=20).get(20) == (["hello"], "sent")

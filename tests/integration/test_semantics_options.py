@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import redis
 from gates import Gate, wait_at
 from notes import note, noted
-from records import open_runs, record_of, store_of
+from records import open_runs, plain_client, record_of, store_of
 from watching import wait_until
 
 from cloudburst import (
@@ -19,14 +18,14 @@ from cloudburst import (
     UsageError,
 )
 from cloudburst.kvs import keys
-from cloudburst.kvs.redis import RedisStore
+from cloudburst.kvs.opening import ServedStore
 
 SOON = 30.0
 DAY = 24 * 3600
 
 
 @pytest.fixture
-def store(connection: CloudburstConnection) -> Iterator[RedisStore]:
+def store(connection: CloudburstConnection) -> Iterator[ServedStore]:
     opened = store_of(connection)
     yield opened
     opened.close()
@@ -192,13 +191,13 @@ def test_results_are_kept_for_a_day_or_as_long_as_is_said(
 
 def seconds_left(connection: CloudburstConnection, key: str) -> float | None:
     """The time to live of a key, or None if it stays for ever."""
-    with redis.Redis.from_url(connection.kvs_url) as client:
+    with plain_client(connection) as client:
         left: Any = client.pttl(key)
     return None if left == -1 else left / 1000
 
 
 def test_a_result_expires_but_not_under_its_output_key(
-    cluster: LocalCluster, connection: CloudburstConnection, store: RedisStore
+    cluster: LocalCluster, connection: CloudburstConnection, store: ServedStore
 ) -> None:
     connection.register(lambda _, n: n, "same")
     connection.register_dag("d", ["same"], [])
@@ -219,7 +218,7 @@ def test_a_result_expires_but_not_under_its_output_key(
 
 
 def test_a_result_can_be_released(
-    cluster: LocalCluster, connection: CloudburstConnection, store: RedisStore
+    cluster: LocalCluster, connection: CloudburstConnection, store: ServedStore
 ) -> None:
     run = connection.register(lambda _, n: n, "same")(5)
     assert run.get(SOON) == 5
@@ -250,7 +249,7 @@ def test_what_has_not_ended_is_not_released(
 
 
 def test_after_a_flush_every_call_is_recorded(
-    connection: CloudburstConnection, store: RedisStore, make_gate: Callable[[], Gate]
+    connection: CloudburstConnection, store: ServedStore, make_gate: Callable[[], Gate]
 ) -> None:
     connection.flush()
     wait = connection.register(wait_at, "wait")

@@ -8,11 +8,11 @@ from records import open_runs, record_of, store_of, wait_for_state
 from watching import wait_until
 
 from cloudburst import CloudburstConnection
-from cloudburst.kvs.redis import RedisStore
+from cloudburst.kvs.opening import ServedStore
 
 
 @pytest.fixture
-def store(connection: CloudburstConnection) -> Iterator[RedisStore]:
+def store(connection: CloudburstConnection) -> Iterator[ServedStore]:
     store = store_of(connection)
     yield store
     wait_until(lambda: not open_runs(store), "no run is open any more")
@@ -27,7 +27,7 @@ def gates(connection: CloudburstConnection, make_gate: Callable[[], Gate]) -> tu
 
 
 def test_pending_running_succeeded(
-    connection: CloudburstConnection, store: RedisStore, gates: tuple[Gate, Gate]
+    connection: CloudburstConnection, store: ServedStore, gates: tuple[Gate, Gate]
 ) -> None:
     wait = connection.get_function("wait_at")
     assert wait is not None
@@ -58,7 +58,7 @@ def test_pending_running_succeeded(
         assert record["reason"] == ""
 
 
-def test_failed(connection: CloudburstConnection, store: RedisStore) -> None:
+def test_failed(connection: CloudburstConnection, store: ServedStore) -> None:
     connection.register(lambda _: 1 // 0, "divide")
     connection.register(lambda _, n: n, "same")
     connection.register_dag("d", ["divide", "same"], [("divide", "same")])
@@ -73,7 +73,9 @@ def test_failed(connection: CloudburstConnection, store: RedisStore) -> None:
         assert record["executor"] in connection.status().executors
 
 
-def test_target_is_the_function_or_dag(connection: CloudburstConnection, store: RedisStore) -> None:
+def test_target_is_the_function_or_dag(
+    connection: CloudburstConnection, store: ServedStore
+) -> None:
     connection.register(lambda _: 0, "f")
     connection.register_dag("d", [("s", "f")], [])
     function = connection.get_function("f")
@@ -85,7 +87,7 @@ def test_target_is_the_function_or_dag(connection: CloudburstConnection, store: 
 
 
 def test_direct_responses_leave_no_record(
-    connection: CloudburstConnection, store: RedisStore
+    connection: CloudburstConnection, store: ServedStore
 ) -> None:
     run_id = connection.register(lambda library: library.run_id, "run_id")
     failing = connection.register(lambda _: dict[str, int]()["k"], "fail")
@@ -102,7 +104,7 @@ def test_direct_responses_leave_no_record(
 
 
 def test_run_that_waits_for_another_is_pending(
-    connection: CloudburstConnection, store: RedisStore, gates: tuple[Gate, Gate]
+    connection: CloudburstConnection, store: ServedStore, gates: tuple[Gate, Gate]
 ) -> None:
     wait = connection.get_function("wait_at")
     assert wait is not None
@@ -118,7 +120,7 @@ def test_run_that_waits_for_another_is_pending(
     assert one["finished"] <= two["started"]
 
 
-def test_no_run_stays_open(connection: CloudburstConnection, store: RedisStore) -> None:
+def test_no_run_stays_open(connection: CloudburstConnection, store: ServedStore) -> None:
     """Records and commits of short runs race each other; none may be left behind."""
     incr = connection.register(lambda _, n: n + 1, "incr")
     connection.register(lambda _, n: [n][n % 2], "odd_fails")

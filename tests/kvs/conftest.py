@@ -1,15 +1,18 @@
-"""Stores to test: in memory, in a server for all tests, and in one that a test may break."""
+"""Stores to test: in memory, in servers for all tests, and in one that a test may break."""
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from served import secured, secured_cluster, sentinel
 from stores import Admin, Bench, Clock
+from valkeys import Cluster, cluster
 
 from cloudburst.kvs.embedded import EmbeddedServer
 from cloudburst.kvs.memory import MemoryStore
+from cloudburst.kvs.opening import open_store
 from cloudburst.kvs.redis import RedisStore
 
 
@@ -54,15 +57,53 @@ def store(private_server: EmbeddedServer) -> Iterator[RedisStore]:
     store.close()
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(scope="session")
+def valkey(server: EmbeddedServer) -> tuple[str, Callable[[], object]]:
+    return server.url, lambda: Admin(server)("FLUSHALL")
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[Cluster]:
+    """Three primaries."""
+    with cluster() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def clustered(nodes: Cluster) -> tuple[str, Callable[[], object]]:
+    return nodes.url, nodes.flush
+
+
+@pytest.fixture(scope="session")
+def sentinels() -> Iterator[tuple[str, Callable[[], object]]]:
+    with sentinel() as served:
+        yield served.url, served.flush
+
+
+@pytest.fixture(scope="session")
+def behind_tls() -> Iterator[tuple[str, Callable[[], object]]]:
+    with secured(keys="*") as served:
+        yield served.url, served.flush
+
+
+@pytest.fixture(scope="session")
+def cluster_behind_tls() -> Iterator[tuple[str, Callable[[], object]]]:
+    with secured_cluster(keys="*") as served:
+        yield served.url, served.flush
+
+
+SERVED = ["valkey", "clustered", "sentinels", "behind_tls", "cluster_behind_tls"]
+
+
+@pytest.fixture(params=["memory", *SERVED])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     """Every kind of store, empty."""
     if request.param == "memory":
         clock = Clock()
         yield Bench(MemoryStore(clock=clock), clock)
         return
-    server: EmbeddedServer = request.getfixturevalue("server")
-    Admin(server)("FLUSHALL")
-    store = RedisStore(server.url)
-    yield Bench(store)
+    url, flush = request.getfixturevalue(request.param)
+    flush()
+    store = open_store(url)
+    yield Bench(store, url=url)
     store.close()

@@ -5,7 +5,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,10 @@ from cloudburst.kvs.base import CommitRun, KeyValueStore, RecordRun
 from cloudburst.kvs.channel import pack
 from cloudburst.kvs.commands import Command
 from cloudburst.kvs.embedded import EmbeddedServer
-from cloudburst.kvs.redis import RedisStore, RedisWriter
+from cloudburst.kvs.objects import read_objects
+from cloudburst.kvs.opening import ServedStore, open_store
+from cloudburst.kvs.shared import SharedState
+from cloudburst.kvs.writer import Writer
 
 T = TypeVar("T")
 
@@ -48,6 +51,7 @@ class Bench:
 
     store: KeyValueStore
     clock: Clock | None = None
+    url: str = ""
     ttl: float = 0.05
     names: Iterator[int] = field(default_factory=lambda: iter(range(1_000_000)))
 
@@ -66,6 +70,23 @@ class Bench:
             assert not gone()
             self.clock.now += self.ttl
             assert gone()
+
+
+@dataclass
+class State(SharedState):
+    """The verbs of clients and functions, over a store."""
+
+    store: KeyValueStore
+    written: list[str] = field(default_factory=list)
+
+    def _shared_store(self) -> KeyValueStore:
+        return self.store
+
+    def _read(self, keys: list[str], default: Any) -> dict[str, Any]:
+        return read_objects(self.store, keys, default)
+
+    def _has_written(self, keys: Iterable[str]) -> None:
+        self.written += keys
 
 
 def words_of(*words: str) -> bytes:
@@ -159,7 +180,7 @@ def commit(run_id: str, result: bytes = b"result", **other: Any) -> CommitRun:
     return CommitRun(run_id=run_id, state=state, result=result, **(fields | other))
 
 
-def collect_all(writer: RedisWriter, timeout: float = 10.0) -> list[tuple[Any, Any]]:
+def collect_all(writer: Writer, timeout: float = 10.0) -> list[tuple[Any, Any]]:
     """Drive a writer as a poll loop does until nothing is pending."""
     finished = []
     end = time.monotonic() + timeout
@@ -171,7 +192,7 @@ def collect_all(writer: RedisWriter, timeout: float = 10.0) -> list[tuple[Any, A
     return finished
 
 
-def wait_turn(writer: RedisWriter) -> None:
+def wait_turn(writer: Writer) -> None:
     """Wait for what the writer says it waits for."""
     deadline = writer.next_deadline()
     assert deadline is not None, "something is pending, but the writer never wakes its caller"
@@ -184,10 +205,12 @@ def wait_turn(writer: RedisWriter) -> None:
 
 
 @contextmanager
-def store_at(url: str, timeout: float = 0.3) -> Iterator[RedisStore]:
-    store = RedisStore(url, timeout=timeout)
-    yield store
-    store.close()
+def store_at(url: str, timeout: float = 0.3) -> Iterator[ServedStore]:
+    store = open_store(url, timeout=timeout)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 @contextmanager

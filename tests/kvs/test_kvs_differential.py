@@ -10,20 +10,27 @@ from stores import Admin, Clock
 from cloudburst.core.messages import ENDED, RunState
 from cloudburst.kvs.base import (
     AddMember,
+    AddMembers,
     Append,
     CommitRun,
+    CountMembers,
     Delete,
     DropField,
     DropMember,
+    DropMembers,
+    Exists,
     Get,
     GetFields,
     Hold,
     Increment,
+    Look,
     Members,
     Operation,
     Put,
     PutIfAbsent,
+    RawMembers,
     RecordRun,
+    Scan,
     SetFields,
     TakeAll,
 )
@@ -49,12 +56,17 @@ epochs = st.integers(0, 3)
 values_keys = objects.map(object_key)
 records_keys = st.just("record") | runs.map(run_key)
 lists, sets = st.just("list"), st.just("set")
+anything = values_keys | records_keys | lists | sets | st.just("number")
+members = st.lists(words.map(lambda word: word.encode("utf-8", "surrogatepass")), min_size=1)
 
 operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(Get, values_keys),
     st.builds(Put, values_keys, values, ttls),
     st.builds(PutIfAbsent, values_keys, values, ttls),
-    st.builds(Delete, values_keys | records_keys | lists | sets),
+    st.builds(Delete, anything),
+    st.builds(Exists, anything),
+    st.builds(Look, values_keys | sets | st.just("number")),
+    st.sampled_from(["", "cb:object:{", "cb:object:{r", "li", "[l]", "*"]).map(Scan),
     st.builds(GetFields, records_keys),
     st.builds(SetFields, st.just("record"), st.dictionaries(words, values, max_size=2)),
     st.builds(DropField, st.just("record"), words),
@@ -63,7 +75,11 @@ operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(AddMember, sets, words),
     st.builds(DropMember, sets, words),
     st.builds(Members, sets),
-    st.builds(Increment, st.just("number")),
+    st.builds(AddMembers, sets, members),
+    st.builds(DropMembers, sets, members),
+    st.builds(RawMembers, sets),
+    st.builds(CountMembers, sets),
+    st.builds(Increment, st.just("number"), st.integers(-(2**60), 2**60) | st.integers(-2, 2)),
     st.builds(Put, st.just("number"), st.sampled_from([b"-1", b"9"]), ttls),
     st.builds(Hold, values_keys, small, st.just(60.0)),
     st.builds(
@@ -104,12 +120,14 @@ def with_long_values(operation: Operation) -> Operation:
 
 
 def comparable(answer: Any) -> Any:
-    """The answer without the times, of which only the presence can be compared."""
+    """The answer without the times, of which only the presence can be compared, and sorted."""
     match answer:
         case dict():
             return {k: b"a time" if k in TIMES else v for k, v in answer.items()}
         case memoryview():
             return bytes(answer)
+        case (int(cursor), [*keys]):
+            return cursor, sorted(keys)
         case _:
             return answer
 

@@ -22,11 +22,15 @@ from stores import (
 
 from cloudburst.errors import KVSUnavailable, UsageError
 from cloudburst.kvs.base import (
+    AddMembers,
     Append,
     Commit,
     CommitRun,
     Delete,
+    DropMembers,
     Get,
+    Increment,
+    Operation,
     Put,
     PutIfAbsent,
     RecordRun,
@@ -177,6 +181,9 @@ class TestTheConnectionIsLost:
             TakeAll("l"),
             Append("l", b"x", 60.0),
             Delete("k"),
+            Increment("n"),
+            AddMembers("s", [b"m"]),
+            DropMembers("s", [b"m"]),
             COMMIT,
         ],
         ids=lambda operation: type(operation).__name__,
@@ -185,7 +192,7 @@ class TestTheConnectionIsLost:
         self,
         private_server: EmbeddedServer,
         short_dir: Path,
-        operation: PutIfAbsent | TakeAll | Append | Delete | CommitRun,
+        operation: Operation,
     ) -> None:
         with proxy_to(private_server, short_dir) as proxy, store_at(proxy.url, 5.0) as store:
             store.execute([Get("k")])

@@ -12,7 +12,7 @@ from proxy import proxy_to
 from stores import Admin, kill, open_files, stopped, wait_until
 
 from cloudburst.errors import UsageError
-from cloudburst.kvs.base import Delete, Look, Put
+from cloudburst.kvs.base import Delete, Peek, Put
 from cloudburst.kvs.embedded import EmbeddedServer
 from cloudburst.kvs.redis import RedisStore
 from cloudburst.kvs.tracking import (
@@ -71,7 +71,7 @@ def test_a_look_gives_the_beginning_of_a_value(ear: Ear, store: RedisStore) -> N
     store.execute([Put("short", b"value"), Put("long", b"x" * 100_000), Put("passes", b"v", 60.0)])
 
     assert ear.look("short")[1:] == (b"value", math.inf)
-    assert ear.look("long").head == b"x" * HEAD == store.execute([Look("long", HEAD)])[0]
+    assert ear.look("long").head == b"x" * HEAD == store.execute([Peek("long", HEAD)])[0]
     assert ear.look("missing").head == b""
     assert 50.0 < ear.look("passes").left <= 60.0
 

@@ -36,7 +36,9 @@ from cloudburst.kvs.base import (
 from cloudburst.kvs.embedded import EmbeddedServer
 from cloudburst.kvs.keys import OPEN_RUNS, run_key
 from cloudburst.kvs.memory import MemoryStore, MemoryWriter
-from cloudburst.kvs.redis import RedisStore, RedisWriter
+from cloudburst.kvs.opening import open_writer
+from cloudburst.kvs.redis import RedisStore
+from cloudburst.kvs.redis_writer import RedisWriter
 from cloudburst.kvs.writer import Writer
 
 
@@ -53,7 +55,7 @@ def either(bench: Bench) -> Iterator[tuple[Writer, Bench]]:
     if isinstance(bench.store, MemoryStore):
         yield MemoryWriter(bench.store), bench
     else:
-        writer = RedisWriter(bench.store._url)  # type: ignore[attr-defined]
+        writer = open_writer(bench.url)
         yield writer, bench
         writer.close()
 

@@ -10,7 +10,7 @@ from stores import collect_all, commit, wait_until
 from cloudburst.kvs.base import AddMember, Commit, DropMember
 from cloudburst.kvs.commands import LOAD_SCRIPTS
 from cloudburst.kvs.keys import OPEN_RUNS
-from cloudburst.kvs.redis import RedisWriter
+from cloudburst.kvs.redis_writer import RedisWriter
 
 
 def accepted(listener: socket.socket, writer: RedisWriter) -> socket.socket:

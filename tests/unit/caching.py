@@ -14,7 +14,7 @@ from cloudburst.cache.board import clock
 from cloudburst.cache.folder import CacheFolder, OwnFolder
 from cloudburst.cache.keeper import CacheKeeper
 from cloudburst.cache.reader import CacheReader
-from cloudburst.kvs.base import Get, Look, Operation, Place
+from cloudburst.kvs.base import Get, Operation, Peek, Place
 from cloudburst.kvs.commands import LARGE
 from cloudburst.kvs.keys import object_key
 from cloudburst.kvs.memory import MemoryStore
@@ -83,7 +83,7 @@ class Told:
 
     def look(self, key: str, token: object) -> bool:
         if self.is_open:
-            (head,) = self.store.execute([Look(key, HEAD)])
+            (head,) = self.store.execute([Peek(key, HEAD)])
             self.seen.add(key)
             self.waiting.append(Looked(token, head, self.left))
         return self.is_open

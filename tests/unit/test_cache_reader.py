@@ -17,7 +17,7 @@ from cloudburst.cache.changes import LocalCaches
 from cloudburst.cache.folder import CacheFolder, OwnFolder
 from cloudburst.cache.reader import CacheReader, ObjectReader, reader_of
 from cloudburst.errors import KVSUnavailable
-from cloudburst.kvs.base import Delete, Look
+from cloudburst.kvs.base import Delete, Peek
 from cloudburst.kvs.keys import object_key
 from cloudburst.kvs.objects import write_objects
 
@@ -154,7 +154,7 @@ def test_a_change_elsewhere_is_seen_once_it_was_told(world: World) -> None:
 def test_or_at_once_if_the_newest_is_asked_for(world: World) -> None:
     reader = warmed(world, "k", zeros())
     assert value_of(reader, "k", fresh=True).sum() == 0
-    assert (world.store.count(Look), gets(world.store)) == (1, 0)
+    assert (world.store.count(Peek), gets(world.store)) == (1, 0)
 
     world.put(k=zeros() + 1)
 
@@ -237,7 +237,7 @@ def test_when_the_keeper_hears_nothing_readers_look(world: World) -> None:
     board.trust(clock() - 0.001)
 
     assert value_of(reader, "k").sum() == 0
-    assert (world.store.count(Look), gets(world.store)) == (1, 0)
+    assert (world.store.count(Peek), gets(world.store)) == (1, 0)
     write_objects(world.store, {"k": zeros() + 1})
     assert value_of(reader, "k").sum() == SIZE
     board.close()
@@ -290,7 +290,7 @@ def test_without_news_of_changes_each_read_looks_and_nothing_is_transferred(
             world.keeper.turn()
     world.store.carried_out.clear()
     assert value_of(reader, "k").sum() == 2 * SIZE
-    assert (world.store.count(Look), gets(world.store)) == (1, 0)
+    assert (world.store.count(Peek), gets(world.store)) == (1, 0)
     world.close()
 
 

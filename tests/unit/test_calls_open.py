@@ -179,6 +179,22 @@ def test_a_call_that_the_scheduler_never_heard_of_is_sent_again(
     assert scheduler.wait_for(Call, 2) == [call, call]
 
 
+@pytest.mark.parametrize(
+    ("end", "cancelled"), [(RunState.CANCELLING, True), (RunState.TIMED_OUT, False)]
+)
+def test_the_late_answer_to_an_earlier_question_is_none_to_a_cancel(
+    scheduler: Scheduler, client: Client, end: RunState, cancelled: bool
+) -> None:
+    scheduler.script[Cancel] = lambda m: [
+        RunStatus("r1", RunState.RUNNING),
+        RunStatus("r1", RunState.PENDING),
+        RunStatus("r1", end),
+    ]
+    future = client.calls.start(client.call("r1"))
+
+    assert future.cancel() == cancelled
+
+
 def test_a_cancelled_call_that_the_scheduler_never_heard_of_is_cancelled_there(
     scheduler: Scheduler, client: Client
 ) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from executing import Executor, Job, full, job, join_on_b, over, standing, steps, told
+from executing import Executor, Job, full, job, join_on_b, over, said, standing, steps, told
 
 from cloudburst.core.messages import (
     Blocked,
     Bounce,
+    Finished,
     HandBack,
     Probe,
     RunState,
@@ -15,7 +16,7 @@ from cloudburst.core.messages import (
     Stop,
     Yield,
 )
-from cloudburst.executor.events import Waits
+from cloudburst.executor.events import Interrupt, Waits
 
 BOUNCE = Bounce("B")
 BACK = HandBack("run", 1, raised=False, reason="its executor waits for others")
@@ -119,18 +120,49 @@ def test_what_is_over_is_not_handed_back(executor: Executor) -> None:
     assert executor.take(BOUNCE) == [], "of its second attempt nothing could run"
 
 
-def test_other_branches_of_the_code_that_waits_stay() -> None:
-    """Without it the run cannot end anyway."""
+CROWDED = "its steps wait for each other in one place"
+
+
+def test_a_run_whose_code_waits_before_another_branch_of_it_starts_again_elsewhere() -> None:
+    """It may wait for just that branch, which would never begin."""
     call = job("ab ac bd cd", "BBBA")
     executor = Executor("B", call)
     executor.take(call.start())
     executor.run("top")
-    assert steps(executor.work()) == "b"
-    executor.take(Waits(waits=True))
-    assert executor.waiting() == ["c"]
+    work = executor.work()
+    assert steps(work) == "b"
 
-    assert executor.take(BOUNCE) == []
-    assert executor.waiting() == ["c"]
+    blocked, back, interrupt = executor.take(Waits(waits=True))
+
+    assert said(blocked) == Blocked("run", 1, waits=True)
+    assert said(back) == HandBack("run", 1, raised=False, reason=CROWDED, crowded=True)
+    assert interrupt == Interrupt("run", RunState.PENDING)
+    (last,) = told(executor.finish(work))
+    assert isinstance(last, Finished)
+    assert last.state == RunState.RUNNING
+    assert executor.holds_nothing()
+
+
+def test_also_if_the_branch_is_ready_only_while_the_code_waits() -> None:
+    call = job("ac bc xb yb", "BAABB")
+    executor = Executor("B", call)
+    executor.take(call.start())
+    assert steps(executor.work()) == "a"
+    assert told(executor.take(Waits(waits=True))) == [Blocked("run", 1, waits=True)]
+
+    assert executor.take(call.trigger("b", 0, "x")) == []
+    back, _ = executor.take(call.trigger("b", 1, "y"))
+
+    assert isinstance(said(back), HandBack)
+
+
+def test_steps_that_come_after_the_code_that_waits_are_not_waited_for() -> None:
+    call = job("ab cb", "BAB")
+    executor = Executor("B", call)
+    executor.take(call.start())
+    assert steps(executor.work()) == "a"
+
+    assert told(executor.take(Waits(waits=True))) == [Blocked("run", 1, waits=True)]
 
 
 def test_code_that_does_not_wait_keeps_what_has_begun(executor: Executor) -> None:

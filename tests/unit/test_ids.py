@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudburst.core.ids import MAX_NAME, check_name, new_id, python_version, run_ids
+from cloudburst.core.ids import (
+    MAX_NAME,
+    check_name,
+    is_of_run,
+    new_id,
+    parked_name,
+    python_version,
+    run_ids,
+)
 from cloudburst.errors import InvalidName
 
 
@@ -92,6 +100,16 @@ def test_ids_are_sixteen_hexadecimal_digits_and_do_not_repeat() -> None:
 
 def test_run_ids_count_under_their_owner() -> None:
     assert list(itertools.islice(run_ids("me"), 3)) == ["me-1", "me-2", "me-3"]
+
+
+def test_the_objects_of_runs_are_told_apart_by_their_names() -> None:
+    (run_id,) = itertools.islice(run_ids(new_id()), 1)
+
+    assert is_of_run(run_id)
+    assert is_of_run(parked_name(run_id, 12))
+    assert not is_of_run("me-1")
+    for name in (f"{run_id}/weights", f"{run_id}-x", f"x{run_id}", f"my {run_id}", f"{run_id}\n"):
+        assert not is_of_run(name)
 
 
 def test_the_python_version_is_the_one_that_pickles_depend_on() -> None:

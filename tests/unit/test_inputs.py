@@ -29,6 +29,11 @@ from cloudburst.serialization import (
 )
 
 
+def inputs_of() -> Inputs:
+    """Nothing has to be waited for."""
+    return Inputs(ObjectReader(MemoryStore()), lambda _ready, _seconds: None)
+
+
 def work_of(value: Input, *invalid: Any, others: int = 0) -> Work:
     """A step that is fired by the first of two results, and one of them."""
     call = job("ac bc", "AAA", first_of="c")
@@ -52,7 +57,7 @@ def counts(value: Any, *invalid: Any) -> bool:
 
 def _counts(value: Input, *invalid: Any) -> bool:
     try:
-        Inputs(ObjectReader(MemoryStore())).upstream(work_of(value, *invalid, others=1))
+        inputs_of().upstream(work_of(value, *invalid, others=1))
     except DoesNotCount:
         return False
     return True
@@ -65,7 +70,7 @@ def _frames(value: Any) -> Frames:
 def failed(value: Input, *invalid: Any) -> BaseException:
     """What the run fails with if the last of the results is this one."""
     with pytest.raises(StepFailed) as caught:
-        Inputs(ObjectReader(MemoryStore())).upstream(work_of(value, *invalid))
+        inputs_of().upstream(work_of(value, *invalid))
     failure = failure_in(unpack(caught.value.frames))
     assert failure is not None
     assert str(caught.value) == str(failure.error)
@@ -217,7 +222,7 @@ def test_a_value_that_cannot_be_named_is_no_reason_to_fail_otherwise() -> None:
 
 
 def test_the_last_fires_it_like_any_other_if_it_counts() -> None:
-    assert Inputs(ObjectReader(MemoryStore())).upstream(work_of(Local("v"), None)) == ["v"]
+    assert inputs_of().upstream(work_of(Local("v"), None)) == ["v"]
 
 
 # the lists of what does not count
@@ -231,7 +236,7 @@ def test_a_list_is_unpacked_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return unpack(frames)
 
     monkeypatch.setattr(module, "unpack", noted)
-    inputs = Inputs(ObjectReader(MemoryStore()))
+    inputs = inputs_of()
     for _ in range(3):
         inputs.upstream(work_of(Local("v"), None))
 
@@ -239,7 +244,7 @@ def test_a_list_is_unpacked_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_step_has_its_own() -> None:
-    inputs = Inputs(ObjectReader(MemoryStore()))
+    inputs = inputs_of()
     inputs.upstream(work_of(Local(1), 2, others=1))
 
     with pytest.raises(DoesNotCount):
@@ -249,7 +254,7 @@ def test_each_step_has_its_own() -> None:
 
 def test_no_more_of_them_are_kept_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_KNOWN", 3)
-    inputs = Inputs(ObjectReader(MemoryStore()))
+    inputs = inputs_of()
     for number in [*range(10), 0, 0]:
         with pytest.raises(DoesNotCount):
             inputs.upstream(work_of(Local(number), number, others=1))
@@ -262,7 +267,7 @@ def test_a_list_that_cannot_be_unpacked_fails_the_run() -> None:
     route = make_route(work.route.context, work.route.packed, plan, "A")
 
     with pytest.raises(SerializationError):
-        Inputs(ObjectReader(MemoryStore())).upstream(work._replace(route=route))
+        inputs_of().upstream(work._replace(route=route))
 
 
 # steps that wait for all
@@ -273,4 +278,4 @@ def test_a_step_that_waits_for_all_gets_all() -> None:
     route = make_route(call.context, pack_context(call.context), call.plan, "A")
     work = Work("run", 1, route, 2, (), [Local(None), _frames([1])])
 
-    assert Inputs(ObjectReader(MemoryStore())).upstream(work) == [None, [1]]
+    assert inputs_of().upstream(work) == [None, [1]]

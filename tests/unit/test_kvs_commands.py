@@ -5,14 +5,19 @@ from typing import Any
 import pytest
 
 from cloudburst.core.messages import RunState
+from cloudburst.errors import KVSUnavailable
 from cloudburst.kvs.base import (
     AddMember,
+    AddMembers,
     Append,
     Commit,
     CommitRun,
+    CountMembers,
     Delete,
     DropField,
     DropMember,
+    DropMembers,
+    Exists,
     Get,
     GetFields,
     Hold,
@@ -20,25 +25,32 @@ from cloudburst.kvs.base import (
     Look,
     Members,
     Operation,
+    Peek,
     Put,
     PutIfAbsent,
+    RawMembers,
     RecordRun,
+    Scan,
     SetFields,
     TakeAll,
     Time,
+    Unfit,
 )
 from cloudburst.kvs.channel import pack
 from cloudburst.kvs.commands import LARGE, STAGED, Command, answers, encode, is_repeatable
-from cloudburst.kvs.connection import outage, refusal, scrubbed
+from cloudburst.kvs.connection import outage, refusal
 from cloudburst.kvs.keys import object_key
+from cloudburst.kvs.urls import scrubbed
 
 COMMIT = CommitRun("r", RunState.FAILED, 3, "e1", "why", b"result", "", 1.5)
 EVERY_KIND: list[Operation] = [
     Get("k"),
-    Look("k", 3),
+    Peek("k", 3),
     Put("k", b"v"),
     PutIfAbsent("k", b"v"),
     Increment("k"),
+    Exists("k"),
+    Look("k"),
     Delete("k"),
     GetFields("k"),
     SetFields("k", {"f": b"v"}),
@@ -48,6 +60,11 @@ EVERY_KIND: list[Operation] = [
     AddMember("k", "m"),
     DropMember("k", "m"),
     Members("k"),
+    AddMembers("k", [b"m"]),
+    DropMembers("k", [b"m"]),
+    RawMembers("k"),
+    CountMembers("k"),
+    Scan("k"),
     Hold("k", b"me", 1.0),
     Time(),
     RecordRun("r", RunState.PENDING, 0, "t", "e", "why", b"call", 1.0),
@@ -66,7 +83,8 @@ def parts(operation: Operation) -> tuple[Any, ...]:
 
 def test_every_kind_of_operation_has_a_command() -> None:
     assert len({type(operation) for operation in EVERY_KIND}) == len(Operation.__args__)
-    assert sent(*EVERY_KIND).count(b"*") == len(encode(EVERY_KIND)) == len(EVERY_KIND)
+    starts = (b"\r\n" + sent(*EVERY_KIND)).count(b"\r\n*")
+    assert starts == len(encode(EVERY_KIND)) == len(EVERY_KIND)
 
 
 def test_commands_travel_as_the_protocol_says() -> None:
@@ -123,7 +141,8 @@ def test_only_what_may_happen_twice_is_repeatable() -> None:
     repeatable = {type(each).__name__ for each in EVERY_KIND if is_repeatable([each])}
 
     assert repeatable == {
-        *("Get", "Look", "Put", "GetFields", "SetFields", "AddMember", "DropMember", "Members"),
+        *("Get", "Put", "GetFields", "SetFields", "AddMember", "DropMember", "Members"),
+        *("Exists", "Look", "Peek", "RawMembers", "CountMembers", "Scan"),
         *("Hold", "Time", "RecordRun"),
     }
     assert is_repeatable([Get("k"), Put("k", b"v")])
@@ -144,6 +163,18 @@ def test_what_became_of_a_commit_is_told_by_name(verdict: Commit) -> None:
         commands = encode([COMMIT._replace(result=bytes(size))])
         (answer,) = answers(commands, [b"OK"] * (len(commands) - 1) + [int(verdict)])
         assert answer is verdict
+
+
+def test_a_prefix_is_no_pattern() -> None:
+    assert parts(Scan("a*b?c[d]\\e^", 7, 10)) == (
+        *("SCAN", "7", "MATCH", "a\\*b\\?c\\[d]\\\\e^*", "COUNT", 10),
+    )
+
+
+def test_a_page_of_keys_comes_with_the_cursor() -> None:
+    largest = 2**64 - 1
+    assert parts(Scan("", largest))[1] == str(largest)
+    assert answers(encode([Scan("")]), [[b"%d" % largest, [b"\xc3\xa4"]]]) == [(largest, ["ä"])]
 
 
 def test_the_stores_clock_is_in_seconds() -> None:
@@ -188,3 +219,17 @@ def test_a_refusal_keeps_the_servers_words_and_says_what_to_do() -> None:
         "Raise the server's maxmemory, or delete objects."
     )
     assert str(refusal("redis://h", "ERR no idea")).endswith("refused: ERR no idea.")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", Unfit),
+        ("ERR value is not an integer or out of range", Unfit),
+        ("ERR increment or decrement would overflow", Unfit),
+        ("ERR no idea", KVSUnavailable),
+        ("OOM WRONGTYPE", KVSUnavailable),
+    ],
+)
+def test_a_refusal_for_what_is_stored_is_told_apart(words: str, kind: type[Exception]) -> None:
+    assert type(refusal("redis://h", words)) is kind

@@ -33,6 +33,14 @@ def test_no_two_keys_are_the_same() -> None:
     assert len(set(everything)) == len(everything)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_name_of_an_object_is_in_its_key(name: str) -> None:
+    key = keys.object_key(name)
+
+    assert key.startswith(keys.OBJECTS + name)
+    assert keys.object_name(key) == name
+
+
 def test_every_key_is_ours() -> None:
     named = [make("name") for make in MAKERS]
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import enum
 import math
 
 import numpy as np
 import pytest
 
-from cloudburst.errors import InvalidName, KeyNotFound, SerializationError
+from cloudburst.errors import InvalidName, KeyNotFound, KVSUnavailable, SerializationError
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import Get, Put
+from cloudburst.kvs.base import AddMembers, Append, Get, Put
+from cloudburst.kvs.members import pack_member
 from cloudburst.kvs.memory import MemoryStore
 from cloudburst.kvs.objects import read_objects, stored_value, write_objects
 from cloudburst.serialization import CloudburstReference, join, pack, pack_cluster_failure
+
+
+class Level(enum.IntEnum):
+    LOW = 1
 
 
 @pytest.fixture
@@ -27,6 +33,52 @@ def test_values_come_back_as_they_were(store: MemoryStore) -> None:
     assert read_objects(store, list(values)) == values
 
 
+@pytest.mark.parametrize(
+    ("value", "as_number"),
+    [
+        *((0, True), (-7, True), (2**63 - 1, True), (-(2**63), True)),
+        *((2**63, False), (-(2**63) - 1, False), (True, False), (1.0, False), (Level.LOW, False)),
+        *(("5", False), (b"5", False), (None, False)),
+    ],
+)
+def test_what_can_be_counted_on_is_stored_as_a_number(
+    store: MemoryStore, value: object, as_number: bool
+) -> None:
+    write_objects(store, {"n": value})
+    (blob,) = store.execute([Get(keys.object_key("n"))])
+    read = read_objects(store, ["n"])["n"]
+
+    assert (read, type(read)) == (value, type(value))
+    assert (blob == str(value).encode()) is as_number
+
+
+@pytest.mark.parametrize("blob", [b"", b"-", b"1 ", b"+1", b"1_0", b"0x1", b"9" * 20, b"{}"])
+def test_what_looks_like_a_number_is_none(blob: bytes) -> None:
+    with pytest.raises(SerializationError):
+        stored_value(blob)
+
+
+def test_sets_are_read_with_the_rest(store: MemoryStore) -> None:
+    write_objects(store, {"a": [1]})
+    store.execute([AddMembers(keys.object_key("set"), [pack_member("x"), pack_member(1)])])
+
+    assert read_objects(store, ["set", "a", "b"], 0) == {"set": {"x", 1}, "a": [1], "b": 0}
+
+
+def test_what_is_none_of_ours_is_the_stores_error(store: MemoryStore) -> None:
+    store.execute([Append(keys.object_key("list"), b"", 0.0)])
+
+    with pytest.raises(KVSUnavailable, match="WRONGTYPE") as caught:
+        read_objects(store, ["list"])
+    assert type(caught.value) is KVSUnavailable
+
+
+def test_a_set_that_is_none_of_ours() -> None:
+    for member in (b"", b"\xc1", b"\x81\x01\x02", b"\x01\x02", b"\xa1\xff"):
+        with pytest.raises(SerializationError, match="members that sadd did not add"):
+            stored_value(frozenset([member]))
+
+
 def test_missing_objects_are_the_default(store: MemoryStore) -> None:
     write_objects(store, {"none": None})
 
@@ -35,11 +87,11 @@ def test_missing_objects_are_the_default(store: MemoryStore) -> None:
 
 
 def test_objects_have_keys_of_their_own(store: MemoryStore) -> None:
-    write_objects(store, {"name": 1})
+    write_objects(store, {"name": "value"})
 
     assert store.execute([Get("name"), Get(keys.object_key("name"))]) == [
         None,
-        join(pack(1).frames),
+        join(pack("value").frames),
     ]
 
 

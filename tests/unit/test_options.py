@@ -18,6 +18,7 @@ from cloudburst.core.options import (
     check_batching,
     check_limit,
     check_resource,
+    check_ttl,
     check_wait,
     make_options,
 )
@@ -116,6 +117,21 @@ def test_batching_is_nothing_else(value: Any) -> None:
         UsageError, match=r"batching is True, False or batch\(max_size, max_wait_ms"
     ):
         check_batching(value)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "seconds"), [(None, 0.0), (1, 1.0), (0.001, 0.001), (1e-9, 1e-9), (10**9, 1e9)]
+)
+def test_an_object_is_kept_for_seconds_or_for_ever(ttl: float | None, seconds: float) -> None:
+    assert (check_ttl(ttl), type(check_ttl(ttl))) == (seconds, float)
+
+
+@pytest.mark.parametrize(
+    "ttl", [0, 0.0, -1, math.nan, math.inf, 2 * 10**9, True, "1", [1]], ids=repr
+)
+def test_other_times_to_live_are_refused(ttl: Any) -> None:
+    with pytest.raises(UsageError, match=r"^ttl is a number of seconds, more than 0 and at most"):
+        check_ttl(ttl)
 
 
 def test_a_resource_has_a_name_or_none_is_needed() -> None:

@@ -52,7 +52,7 @@ def texts(messages: list[tuple[str, Any]]) -> list[Any]:
 
 def left_for(store: MemoryStore, library: UserLibrary) -> int:
     """How many messages its inbox in the store holds; they are gone then."""
-    (items,) = store.execute([TakeAll(keys.inbox_key(library.get_id()))])
+    (items,) = store.execute([TakeAll(keys.inbox_key(library.get_id().partition("@")[0]))])
     return len(items)
 
 

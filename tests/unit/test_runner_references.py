@@ -14,7 +14,8 @@ from running import Stage, given
 from cloudburst.errors import FunctionError, KeyNotFound, KVSUnavailable, SerializationError
 from cloudburst.executor.events import Ending
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import Append, Operation, Put
+from cloudburst.kvs.base import AddMembers, Append, Increment, Operation, Put
+from cloudburst.kvs.members import pack_member
 from cloudburst.kvs.memory import MemoryStore
 from cloudburst.serialization import CloudburstReference as Ref
 from cloudburst.serialization import failure_in, join, pack, unpack
@@ -62,6 +63,15 @@ def test_the_stored_bytes_of_a_large_value_can_be_passed_on(stage: Stage) -> Non
 
     kind, raw = views.call(lambda _, raw: (type(raw), raw), Ref("raw", deserialize=False))
     assert (kind, raw) == (bytes, blob)
+
+
+def test_counters_and_sets_can_be_referred_to(stage: Stage) -> None:
+    counter, visitors = keys.object_key("counter"), keys.object_key("visitors")
+    stage.memory.execute([Increment(counter, -5), AddMembers(visitors, [pack_member("Ada")])])
+    raw = Ref("counter", deserialize=False), Ref("visitors", deserialize=False)
+
+    values = [Ref("counter"), Ref("visitors"), Ref("b"), *raw]
+    assert stage.call(lambda _, values: values, values) == [-5, {"Ada"}, [2], b"-5", {"Ada"}]
 
 
 class Views:

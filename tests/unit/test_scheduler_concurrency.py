@@ -31,6 +31,17 @@ def running(cluster: Cluster) -> list[str]:
     return [run_id for run_id, run in cluster.runs.items() if run.state is RunState.RUNNING]
 
 
+def test_who_waits_for_a_limit_starts_when_it_is_raised(cluster: Cluster) -> None:
+    limited(cluster, most=1)
+    for number in range(4):
+        cluster.call(f"r{number}")
+    assert running(cluster) == ["r0"]
+
+    cluster.register("f", limits=(3, 0))
+
+    assert running(cluster) == ["r0", "r1", "r2"]
+
+
 def test_more_than_the_limit_wait_in_order(cluster: Cluster) -> None:
     limited(cluster, most=2)
     for number in range(5):

@@ -139,7 +139,7 @@ def test_who_cancels_a_run_that_is_out_of_time_is_told_why_it_ends(cluster: Clus
     cluster.live(1.0)
 
     # It goes on for now, and will not end as cancelled.
-    assert cluster.cancel("r1") == [Send("client", RunStatus("r1", "RUNNING"))]
+    assert cluster.cancel("r1") == [Send("client", RunStatus("r1", "TIMED_OUT"))]
     commands = cluster.let_go("a", "r1")
     assert ends(commands) == OUT_OF_TIME
     assert sent(commands, RunStatus) == [("client", RunStatus("r1", "TIMED_OUT"))]

@@ -5,17 +5,19 @@
 -- KEYS[n]  the output and the staged result, at the indices given in ARGV
 -- ARGV     state, epoch, executor, reason, ttl in ms (0: for ever), result,
 --          index of the output key (0: none), index of the staged result (0: it is in ARGV),
---          target, seconds since the start, parent ('': none)
+--          target, seconds since the start, parent ('': none), output that is stored elsewhere
+--          (none if absent): the record names it until it is, see outputs.py
 --
 -- Returns 1 for the first commit of the run, 0 once it has ended, 2 for one that is stale: the
--- run goes on under a later epoch, or is being cancelled.
+-- run goes on under a later epoch, or is being cancelled; 3 once it has ended, but the output
+-- that ARGV names last may not be stored yet.
 
 local output, staged = tonumber(ARGV[7]), tonumber(ARGV[8])
 local state, epoch, accepted, started = unpack(
   redis.call('HMGET', KEYS[1], 'state', 'epoch', 'accepted', 'started'))
 local verdict = 1
 if state and state ~= 'PENDING' and state ~= 'RUNNING' and state ~= 'CANCELLING' then
-  verdict = 0
+  verdict = ARGV[12] and redis.call('HGET', KEYS[1], 'output') == ARGV[12] and 3 or 0
 elseif state and tonumber(ARGV[2]) < tonumber(epoch) then
   verdict = 2
 elseif state == 'CANCELLING' and ARGV[1] ~= 'CANCELLED' and ARGV[1] ~= 'TIMED_OUT' then
@@ -77,6 +79,9 @@ else
   if ARGV[11] ~= '' then
     redis.call('HSET', KEYS[1], 'parent', ARGV[11])
   end
+end
+if ARGV[12] then
+  redis.call('HSET', KEYS[1], 'output', ARGV[12])
 end
 if not started and ARGV[3] ~= '' then
   redis.call('HSET', KEYS[1], 'started', began > accepted and began or accepted)

@@ -1,7 +1,8 @@
 -- Create or advance the record of a run, unless it has ended.
 --
 -- KEYS[1]  the record: a hash of state, epoch, target, executor, accepted, and later
---          started, finished, reason, reasons, parent; call as long as the run is open
+--          started, finished, reason, reasons, parent; call as long as the run is open,
+--          output as long as that is not stored (see commit.lua)
 -- ARGV     state, epoch, target, executor, reason ('': none), call ('' leaves it),
 --          ttl in ms (0: for ever), parent ('': none)
 --
