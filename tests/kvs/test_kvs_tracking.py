@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from proxy import proxy_to
-from stores import Admin, kill, open_files, stopped, wait_until
+from served import secured
+from stores import Admin, kill, open_files, stopped, store_at, wait_until
 
 from cloudburst.errors import UsageError
 from cloudburst.kvs.base import Delete, Peek, Put
 from cloudburst.kvs.embedded import EmbeddedServer
+from cloudburst.kvs.keys import object_key
 from cloudburst.kvs.redis import RedisStore
 from cloudburst.kvs.tracking import (
     HEAD,
@@ -74,6 +76,26 @@ def test_a_look_gives_the_beginning_of_a_value(ear: Ear, store: RedisStore) -> N
     assert ear.look("long").head == b"x" * HEAD == store.execute([Peek("long", HEAD)])[0]
     assert ear.look("missing").head == b""
     assert 50.0 < ear.look("passes").left <= 60.0
+
+
+def test_behind_tls_for_a_user_with_no_more_rights_than_the_page_on_stores_says() -> None:
+    with secured() as served, store_at(served.url, 10.0) as store:
+        ear = Ear(Tracking(served.url))
+        ear.until(lambda: ear.count(Complete), "it is connected")
+        key = object_key("k")
+        store.execute([Put(key, b"x" * 100_000)])
+        assert ear.look(key).head == b"x" * HEAD
+        store.execute([Put(key, b"y")])
+        ear.until(ear.changed, "the change is told")
+        ear.tracking.close()
+
+    assert ear.changed() == [key]
+
+
+@pytest.mark.parametrize("scheme", ["redis+cluster", "rediss+cluster", "redis+sentinel"])
+def test_several_servers_tell_of_no_changes(scheme: str) -> None:
+    with pytest.raises(UsageError, match="does not name a store"):
+        Tracking(f"{scheme}://127.0.0.1:1/service")
 
 
 def test_what_cannot_be_looked_at_has_no_beginning(ear: Ear, admin: Admin) -> None:
