@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 import msgpack
 
 from cloudburst.cache.folder import CacheFolder, room_in
-from cloudburst.cache.mapping import map_file
 from cloudburst.core.messages import Buffer
 from cloudburst.kvs.base import Get, LoadingStore, Unfit
 from cloudburst.kvs.keys import object_key
 from cloudburst.kvs.objects import Blob, find_any
+from cloudburst.mapping import map_file
 
 RESERVE = 0.1
 """Part of the shared memory that is left to others."""

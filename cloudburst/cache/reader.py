@@ -19,11 +19,11 @@ from cloudburst.cache.board import CacheBoard, clock
 from cloudburst.cache.changes import LocalCaches, drop_written
 from cloudburst.cache.folder import CacheFolder, file_name
 from cloudburst.cache.loading import Loader, Undisturbed
-from cloudburst.cache.mapping import map_file
 from cloudburst.kvs.base import KeyValueStore, LoadingStore, Peek, Unfit
 from cloudburst.kvs.keys import object_key
 from cloudburst.kvs.objects import Blob, find_objects, is_number, value_of
 from cloudburst.kvs.tracking import HEAD
+from cloudburst.mapping import map_file
 from cloudburst.serialization import unpacker
 
 MAPPED = 1000

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 from cloudburst.transport.base import LINGER, Inbox, Outlet
 from cloudburst.transport.overflow import Overflow
 from cloudburst.transport.paths import UNIX
+from cloudburst.transport.segments import Segments
+from cloudburst.transport.stream import Means
 from cloudburst.transport.unix import UnixInbox, UnixOutlet
 
 if TYPE_CHECKING:
@@ -20,10 +22,14 @@ class Context:
 
     To be made after a fork: a process and its child would take each other's messages. Used by
     one thread at a time, as all that comes from it.
+
+    Args:
+        keep: bytes of shared memory that may be kept for large frames; then `look` is to be
+            called now and then.
     """
 
-    def __init__(self) -> None:
-        self._overflow = Overflow()
+    def __init__(self, keep: int = 0) -> None:
+        self._means = Means(Overflow(), Segments(keep))
         self._sources: list[Inbox | Outlet] = []
         self._zmq: ZmqTransport | None = None
 
@@ -37,7 +43,7 @@ class Context:
             OSError: the address is taken or cannot be bound.
         """
         if address.startswith(UNIX):
-            return self._keep(UnixInbox(address, self._overflow))
+            return self._keep(UnixInbox(address, self._means))
         return self._keep(self._zmq_transport().bind(address))
 
     def connect(self, address: str, identity: str = "", *, only_connected: bool = False) -> Outlet:
@@ -54,14 +60,20 @@ class Context:
         if not address.startswith(UNIX):
             zmq = self._zmq_transport()
             return self._keep(zmq.connect(address, identity, only_connected=only_connected))
-        return self._keep(
-            UnixOutlet(address, identity, self._overflow, only_connected=only_connected)
-        )
+        return self._keep(UnixOutlet(address, identity, self._means, only_connected=only_connected))
+
+    def look(self) -> float | None:
+        """Give back what was kept and is not used.
+
+        Returns:
+            Seconds until the next time; None if there is nothing to give back.
+        """
+        return self._means.segments.look()
 
     def close(self) -> None:
         """Close what is still open, and wait until what was sent has left, at most `LINGER`."""
         self._close_all()
-        self._overflow.finish(LINGER)
+        self._means.overflow.finish(LINGER)
         if self._zmq is not None:
             self._zmq.close()
 
@@ -70,11 +82,12 @@ class Context:
         if self._zmq is not None:
             self._zmq.abandon()
         self._close_all()
-        self._overflow.finish(0.0)
+        self._means.overflow.finish(0.0)
 
     def _close_all(self) -> None:
         while self._sources:
             self._sources.pop().close()
+        self._means.segments.close()
 
     def _keep(self, source: _AnySource) -> _AnySource:
         self._sources = [kept for kept in self._sources if not kept.closed]

@@ -1,14 +1,16 @@
 """Messages as bytes in a row, and back. No sockets here.
 
 A message is its number of frames, their lengths, and the frames themselves, all integers of 64
-bits, little-endian.
+bits, little-endian. A frame whose length has the highest bit is not there itself: it came in shared
+memory, whose descriptor was passed with the first byte of the message.
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Container, Iterator
 from typing import Protocol
 
 from cloudburst.core.messages import Buffer, Frames
@@ -18,6 +20,9 @@ from cloudburst.transport.base import COPY_BELOW, MAX_MESSAGE, Memory
 COMMIT_BELOW = 64 << 20
 """Bytes from which memory for a frame is only reserved: the kernel provides it as it is filled, so
 that a wrong length costs nothing. Below, memory that was used before is much faster."""
+
+SHARED = 1 << 63
+"""Set in the length of a frame that is in shared memory."""
 
 _WORD = 8
 _ONE_FRAME = struct.Struct("<QQ")
@@ -45,8 +50,12 @@ def check(frames: Frames) -> None:
         raise ValueError(f"a message cannot have {len(frames)} frames and {size} bytes")
 
 
-def to_pieces(frames: Frames) -> list[Buffer]:
+def to_pieces(frames: Frames, shared: Container[int] = ()) -> list[Buffer]:
     """What to hand to the kernel: one piece if that is cheap, else each large frame by itself.
+
+    Args:
+        frames: of the message.
+        shared: the numbers of those that go through shared memory.
 
     Raises:
         ValueError: see `check`.
@@ -55,8 +64,11 @@ def to_pieces(frames: Frames) -> list[Buffer]:
         return [_ONE_FRAME.pack(1, len(frames[0])) + frames[0]]
     check(frames)
     lengths = [len(frame) for frame in frames]
+    if shared:
+        lengths = [n | SHARED if number in shared else n for number, n in enumerate(lengths)]
+        frames = [frame for number, frame in enumerate(frames) if number not in shared]
     head = struct.pack(f"<{len(lengths) + 1}Q", len(lengths), *lengths)
-    if sum(lengths) < COPY_BELOW:
+    if sum(map(len, frames)) < COPY_BELOW:
         return [b"".join([head, *frames])]
     pieces: list[Buffer] = []
     small: list[Buffer] = [head]
@@ -87,17 +99,28 @@ def unsent(pieces: list[Buffer], sent: int, memory: Memory) -> Iterator[memoryvi
             yield memoryview(bytes(rest)) if borrowed else rest
 
 
+def _refused(size: int) -> memoryview:
+    raise Malformed(f"nothing was passed for a frame of {size} bytes in shared memory")
+
+
 class Cutter:
     """Cuts a stream of bytes into messages.
+
+    Args:
+        claim: gives the next frame, of that size, that came in shared memory; may raise what
+            `feed` and `filled` do.
 
     Attributes:
         room: where the next bytes belong if a large frame is on its way, else None.
     """
 
-    __slots__ = ("_beginning", "_count", "_frames", "_lengths", "_needed", "room")
+    __slots__ = (
+        "_beginning", "_claim", "_count", "_frames", "_lengths", "_needed", "_shared", "room",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, claim: Callable[[int], memoryview] = _refused) -> None:
         self.room: memoryview | None = None
+        self._claim = claim
         # Bytes that are of no use before there are `_needed`: a count, lengths, or a small frame.
         self._beginning = bytearray()
         self._needed = _WORD
@@ -106,6 +129,13 @@ class Cutter:
         self._count = 0
         self._lengths: list[int] = []
         self._frames: list[Buffer] = []
+        # Those in shared memory whose turn has not come.
+        self._shared: deque[Buffer] = deque()
+
+    @property
+    def is_in_header(self) -> bool:
+        """Whether a message has begun, and the lengths of its frames are still to come."""
+        return not self._lengths and self.room is None and bool(self._beginning or self._count)
 
     def feed(self, data: bytes, into: Given) -> None:
         """Take what was read while there was no `room`.
@@ -171,12 +201,19 @@ class Cutter:
             self._frames.append(data)
         else:
             lengths = struct.unpack(f"<{self._count}Q", data)
-            if sum(lengths) > MAX_MESSAGE:
-                raise Malformed(f"a message of {sum(lengths)} bytes")
+            sizes = [length & ~SHARED for length in lengths]
+            if sum(sizes) > MAX_MESSAGE:
+                raise Malformed(f"a message of {sum(sizes)} bytes")
             self._lengths.extend(reversed(lengths))
+            # At once: there are few descriptors, and the rest of the message may take its time.
+            shared = [n for n, length in zip(sizes, lengths, strict=True) if length & SHARED]
+            self._shared.extend(map(self._claim, shared))
         self._begin_frame(into)
 
     def _begin_frame(self, into: Given) -> None:
+        while self._lengths and self._lengths[-1] & SHARED:
+            self._lengths.pop()
+            self._frames.append(self._shared.popleft())
         if not self._lengths:
             into.append(self._frames)
             self._frames, self._count, self._needed = [], 0, _WORD

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import termios
 from collections import deque
 from contextlib import suppress
 from socket import SocketType
+from typing import NamedTuple
 
 from cloudburst.core.messages import Buffer, Frames
 from cloudburst.transport.base import COPY_BELOW, LINGER, Memory
+from cloudburst.transport.descriptors import MOST, Descriptors
 from cloudburst.transport.framing import Cutter, Given, Malformed, to_pieces, unsent
 from cloudburst.transport.overflow import Left, Overflow
+from cloudburst.transport.segments import SHARE_FROM, Segments
 
 _BUFFER = 1 << 20
 """Bytes that the kernel is asked to hold for a connection, if it allows so much: what fits in
@@ -22,8 +27,23 @@ _PIECES = 512
 _FAIR = 32
 """Times the thread sends for one connection before it looks at the others."""
 
+_SHARED = 256 << 20
+"""Bytes of shared memory that may wait for a peer to read of them; one message always may."""
+
 # A user's function may have made the signal deadly. MacOS has no such flag.
 _NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
+
+
+class Means(NamedTuple):
+    """What the sockets of a process share.
+
+    Attributes:
+        overflow: sends what the kernel does not take at once.
+        segments: where large frames go.
+    """
+
+    overflow: Overflow
+    segments: Segments
 
 
 class Lost(Exception):
@@ -46,9 +66,12 @@ class Stream:
         left: what the kernel has not taken yet.
     """
 
-    __slots__ = ("_broken", "_cutter", "_overflow", "_socket", "fd", "left", "peer")
+    __slots__ = (
+        "_broken", "_came", "_cutter", "_overflow", "_passed", "_segments", "_shared", "_socket",
+        "_to_pass", "fd", "left", "peer",
+    )  # fmt: skip
 
-    def __init__(self, connection: SocketType, overflow: Overflow) -> None:
+    def __init__(self, connection: SocketType, means: Means) -> None:
         connection.settimeout(0.0)
         with suppress(OSError):  # more than it allows at all
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
@@ -56,8 +79,12 @@ class Stream:
         self.peer = ""
         self.left: Left = deque()
         self._socket = connection
-        self._overflow = overflow
-        self._cutter = Cutter()
+        self._overflow, self._segments = means
+        self._came = Descriptors()
+        self._cutter = Cutter(self._came.claim)
+        self._to_pass = Descriptors()
+        # Descriptors, and bytes, that were passed since the peer had last read everything.
+        self._passed = self._shared = 0
         self._broken = False
 
     def send(self, frames: Frames, memory: Memory) -> None:
@@ -69,6 +96,8 @@ class Stream:
         """
         pieces = to_pieces(frames)
         try:
+            if len(pieces) > 1 and not self.left and self._share(frames, memory):
+                return
             if self.left or not self._send_at_once(pieces, memory):
                 self.left.extend(unsent(pieces, 0, memory))
                 self._overflow.add(self)
@@ -93,8 +122,10 @@ class Stream:
         cutter = self._cutter
         try:
             if cutter.room is None:
-                if data := self._socket.recv(_READ):
+                if data := self._came.receive(self._socket, _READ):
                     cutter.feed(data, into)
+                    if self._came and not cutter.is_in_header:
+                        raise Malformed("descriptors came that no message has announced")
                     return True
             elif count := self._socket.recv_into(cutter.room):
                 cutter.filled(count, into)
@@ -128,9 +159,11 @@ class Stream:
             left.clear()
 
     def backlog(self) -> int:
-        """Bytes that the kernel has not taken yet."""
+        """Bytes that the kernel has not taken yet, or that the peer has not taken out of shared
+        memory."""
         # A copy, as the thread takes away from it; made in one go, under the interpreter's lock.
-        return sum(map(len, tuple(self.left))) if self.left else 0
+        left = sum(map(len, tuple(self.left))) if self.left else 0
+        return left + self._unread()
 
     def close(self, linger: float = LINGER) -> None:
         """Close the connection when what was sent has left, at the latest after ``linger``.
@@ -143,6 +176,48 @@ class Stream:
         """See `Leaking.shut`."""
         self.left.clear()
         self._socket.close()
+        self._came.close()
+        self._to_pass.close()
+
+    def _share(self, frames: Frames, memory: Memory) -> bool:
+        """Send a message whose large frames go through shared memory.
+
+        Returns:
+            False if it was not sent: it has no such frames, or there is a shortage of something.
+        """
+        numbers = [number for number, frame in enumerate(frames) if len(frame) >= SHARE_FROM][:MOST]
+        size = sum([len(frames[number]) for number in numbers])
+        if not numbers or (self._unread() and not self._may_share(len(numbers), size)):
+            return False
+        passed = self._to_pass
+        try:
+            shared = [n for n in numbers if self._segments.put(frames[n], passed)]
+            if not shared:
+                return False
+            pieces = to_pieces(frames, shared)
+            sent = passed.send(self._socket, pieces[:_PIECES], _NO_SIGNAL)
+        except OSError:  # if it is the end of the connection, that will be found out
+            return False
+        finally:
+            passed.close()
+        self._passed += len(shared)
+        self._shared += size
+        if sent < sum(map(len, pieces)):
+            self.left.extend(unsent(pieces, sent, memory))
+            self._overflow.add(self)
+        return True
+
+    def _may_share(self, count: int, size: int) -> bool:
+        return self._passed + count <= MOST and self._shared + size <= _SHARED
+
+    def _unread(self) -> int:
+        """Bytes of shared memory that may not have been taken by the peer."""
+        if self._passed:
+            with suppress(OSError):
+                # What the peer has not read of all that went through the socket.
+                if not any(fcntl.ioctl(self.fd, termios.TIOCOUTQ, bytes(4))):
+                    self._passed = self._shared = 0
+        return self._shared
 
     def _send_at_once(self, pieces: list[Buffer], memory: Memory) -> bool:
         """Returns False if nothing of it could be sent."""

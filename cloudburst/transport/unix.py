@@ -22,9 +22,8 @@ from typing import Generic, TypeVar
 from cloudburst.core.messages import Buffer, Frames
 from cloudburst.transport.base import COPY_BELOW, Inbox, Memory, Outlet
 from cloudburst.transport.framing import check, kept
-from cloudburst.transport.overflow import Overflow
 from cloudburst.transport.paths import inode, listen, path_of, remove
-from cloudburst.transport.stream import Lost, Stream
+from cloudburst.transport.stream import Lost, Means, Stream
 from cloudburst.transport.watch import Source, Watch
 
 _BUSY = 0.001
@@ -41,10 +40,10 @@ class _UnixSource(Source, Generic[_Given]):
 
     received: deque[_Given]
 
-    def __init__(self, overflow: Overflow) -> None:
+    def __init__(self, means: Means) -> None:
         self.ready = set()
         self.received = deque()
-        self._overflow = overflow
+        self._means = means
 
     def messages(self) -> Iterator[_Given]:
         """See `Inbox.messages` and `Outlet.messages`."""
@@ -76,14 +75,14 @@ class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
 
     Args:
         address: ``ipc://`` and a path. A socket there that nobody listens on is replaced.
-        overflow: sends what the kernel does not take at once.
+        means: what it shares with the process's other sockets.
 
     Raises:
         OSError: somebody listens there, or it cannot be bound.
     """
 
-    def __init__(self, address: str, overflow: Overflow) -> None:
-        super().__init__(overflow)
+    def __init__(self, address: str, means: Means) -> None:
+        super().__init__(means)
         self.address = address
         self._path = path_of(address)
         self._peers: dict[str, Stream] = {}
@@ -215,14 +214,14 @@ class UnixInbox(_UnixSource[tuple[str, list[Buffer]]], Inbox):
         came: list[SocketType] = []
         try:
             came.extend(_next_of(self._listener))
-            stream = Stream(came[0], self._overflow)
+            stream = Stream(came[0], self._means)
             if self.watch is not None:
                 self.watch.add(stream.fd, self)
             # What it has to say has often come with it.
             self.ready.add(stream.fd)
         except BaseException:
             for connection in came:
-                self._forget(Stream(connection, self._overflow))
+                self._forget(Stream(connection, self._means))
             raise
         self._streams[stream.fd] = stream
         self._nameless[stream] = None
@@ -242,17 +241,15 @@ class UnixOutlet(_UnixSource[list[Buffer]], Outlet):
     Args:
         address: ``ipc://`` and a path.
         identity: by which the peer knows this end.
-        overflow: sends what the kernel does not take at once.
+        means: what it shares with the process's other sockets.
         only_connected: send nothing while there is no connection.
 
     Raises:
         OSError: the path cannot be one of a socket.
     """
 
-    def __init__(
-        self, address: str, identity: str, overflow: Overflow, *, only_connected: bool
-    ) -> None:
-        super().__init__(overflow)
+    def __init__(self, address: str, identity: str, means: Means, *, only_connected: bool) -> None:
+        super().__init__(means)
         self._path = path_of(address)
         self._identity = identity.encode()
         self._only_connected = only_connected
@@ -344,7 +341,7 @@ class UnixOutlet(_UnixSource[list[Buffer]], Outlet):
         except OSError as error:
             self._backlog_is_full = isinstance(error, BlockingIOError)
             return
-        stream = Stream(connection, self._overflow)
+        stream = Stream(connection, self._means)
         try:
             stream.send([self._identity], Memory.OURS)
             # Not before: the peer would take the first message for the identity.

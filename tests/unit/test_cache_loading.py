@@ -17,9 +17,9 @@ from caching import SIZE, World, gets, value_of, zeros
 
 from cloudburst.cache import loading as module
 from cloudburst.cache.folder import CacheFolder
-from cloudburst.cache.mapping import map_file
 from cloudburst.cache.reader import CacheReader
 from cloudburst.errors import InvocationCancelledError, KVSUnavailable
+from cloudburst.mapping import map_file
 
 
 @pytest.fixture

@@ -64,8 +64,8 @@ def test_a_peer_that_is_killed_with_much_to_read(context: Context, folder: str) 
         assert line_of(listener) == "bound"
         listener.send_signal(signal.SIGSTOP)
         ann = context.connect(address, "ann", only_connected=True)
-        for _ in range(20):
-            assert ann.send([bytes(MEGABYTE)])
+        for _ in range(200):
+            assert ann.send([bytes(MEGABYTE // 10)])
         assert len(overflow_threads()) == 1
         listener.kill()
     wait_until(lambda: not overflow_threads(), "nothing is sent to the dead")

@@ -20,13 +20,14 @@ _FIXED = 0x10
 _FAILED = ctypes.c_void_p(-1).value
 
 
-def map_file(fd: int, size: int, *, writable: bool = False) -> memoryview:
+def map_file(fd: int, size: int, *, writable: bool = False, private: bool = False) -> memoryview:
     """The first bytes of a file as memory, as long as anybody has a view of it.
 
     Args:
         fd: the open file, which may be closed then.
         size: how many bytes.
         writable: whether it may be written to.
+        private: what is written stays here, and does not go into the file.
 
     Raises:
         OSError: there is no room for it.
@@ -35,7 +36,8 @@ def map_file(fd: int, size: int, *, writable: bool = False) -> memoryview:
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     place = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-    if _mmap(place, size, protection, mmap.MAP_SHARED | _FIXED, fd, 0) == _FAILED:
+    kind = mmap.MAP_PRIVATE if private else mmap.MAP_SHARED
+    if _mmap(place, size, protection, kind | _FIXED, fd, 0) == _FAILED:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     view = memoryview(memory)
