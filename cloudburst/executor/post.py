@@ -95,8 +95,7 @@ class PostOffice:
             self._outgoing.add(recipient, sender, scalar or bytes(frames[0]))
             return
         self._outgoing.flush()
-        # A copy of its own: the sender may change its value afterwards.
-        self._carry(Mail(recipient, sender, [bytes(frame) for frame in frames]))
+        self._carry(Mail(recipient, sender, frames))
 
     def flush(self) -> None:
         """Send what waits for more; before the running step does what others may notice.
@@ -193,7 +192,7 @@ class PostOffice:
         if not found:
             raise _not_an_id(mail.recipient)
         if address == self._address:
-            self.deliver(mail)
+            self.deliver(_copied(mail))
         elif not (address and self._sent(address, mail)):
             self._leave(mail)
 
@@ -226,6 +225,13 @@ def _inbox_of(recipient: str) -> str:
 
 def _values_in(mail: Mail | Mails) -> list[Frames]:
     return [mail.frames] if isinstance(mail, Mail) else [(value,) for value in mail.values]
+
+
+def _copied(mail: Mail | Mails) -> Mail | Mails:
+    """As it is now: the sender may change its value afterwards."""
+    if isinstance(mail, Mails):
+        return mail
+    return mail._replace(frames=[bytes(frame) for frame in mail.frames])
 
 
 def _not_an_id(recipient: str) -> UsageError:

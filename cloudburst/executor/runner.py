@@ -12,7 +12,7 @@ from types import GeneratorType
 from typing import Any, NamedTuple
 
 from cloudburst.cache.reader import ObjectReader
-from cloudburst.core.messages import TALKING
+from cloudburst.core.messages import TALKING, Buffer
 from cloudburst.core.plan import PlanStep
 from cloudburst.errors import (
     CloudburstError,
@@ -63,6 +63,7 @@ class Runner:
         nested: makes the steps' calls.
         functions: the loaded user code.
         doorbell: interrupts it.
+        snapshot: makes copies of large frames.
     """
 
     def __init__(  # noqa: PLR0917  an executor's parts, put together once
@@ -74,7 +75,9 @@ class Runner:
         nested: NestedCalls,
         functions: Functions,
         doorbell: Doorbell,
+        snapshot: Callable[[Buffer], Buffer] = bytes,
     ) -> None:
+        self._snapshot = snapshot
         self._name = name
         self._address = address
         self._objects = objects
@@ -228,7 +231,10 @@ class Runner:
             raise self._failed(work.run_id, step, error) from None
         # A snapshot: an instance may keep its arrays and change them before these frames have
         # left, and every reader must get arrays of its own.
-        return frames if len(frames) == 1 else [bytes(frame) for frame in frames]
+        if len(frames) == 1:
+            return frames
+        with self._doorbell.shut_meanwhile():
+            return [self._snapshot(frame) for frame in frames]
 
     def _severed(self, work: Work, step: PlanStep, value: Any) -> Any:
         """A copy, because the instance lives on and may keep what it returned."""

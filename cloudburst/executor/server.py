@@ -69,7 +69,7 @@ from cloudburst.executor.waiting import Waiting
 from cloudburst.kvs.base import KeyValueStore
 from cloudburst.kvs.opening import open_store
 from cloudburst.serialization import has_references
-from cloudburst.transport import Context, Peers, Poller
+from cloudburst.transport import KEEP, Context, Peers, Poller
 
 ASK_EVERY = 10.0
 """Seconds between two looks for shares of runs that wait for something since the last one."""
@@ -91,6 +91,7 @@ class ExecutorServer:
 
     def __init__(self, config: ExecutorConfig, context: Context) -> None:
         self.config = config
+        self.context = context
         self.inbox = context.bind(config.own_address)
         self.scheduler = context.connect(config.scheduler, config.name)
         self.peers = Peers(context)
@@ -110,9 +111,8 @@ class ExecutorServer:
         self.nested = NestedLink(address, self._to_scheduler, self.waiting, self.doorbell)
         calls = NestedCalls(self.nested, self.store)
         functions = Functions(self.store, self.instances)
-        self.runner = Runner(
-            config.name, address, self.objects, self.post, calls, functions, self.doorbell
-        )
+        about = (config.name, address, self.objects, self.post, calls, functions)
+        self.runner = Runner(*about, self.doorbell, context.snapshot)
         self.says_running = writer_of(config.board_fd, config.slot)
         self.finished: list[Deliver] = []
         self.idle: set[tuple[str, int]] = set()
@@ -145,7 +145,7 @@ class ExecutorServer:
 
     def _idle_time(self) -> float | None:
         """Seconds until something is due without a message; None if nothing is."""
-        looks = (self.instances.look(), self.objects.look())
+        looks = (self.instances.look(), self.objects.look(), self.context.look())
         seconds = min([seconds for seconds in looks if seconds is not None], default=None)
         if not self.state.shares:
             return seconds
@@ -366,7 +366,7 @@ def main(config: ExecutorConfig, life_fd: int) -> None:
 
     To be called on the main thread, in a process that has no ZeroMQ context.
     """
-    context = Context()
+    context = Context(KEEP)
     server = ExecutorServer(config, context)
     gc.freeze()
 

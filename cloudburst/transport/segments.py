@@ -19,7 +19,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from mmap import mmap
 from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from cloudburst.core.messages import Buffer
 from cloudburst.mapping import map_file
@@ -30,6 +33,9 @@ SHARE_FROM = 1 << 20
 
 NEW_FROM = 8 << 20
 """Bytes from which on new memory is faster than the socket."""
+
+KEEP = 256 << 20
+"""Bytes that are kept by who sends often."""
 
 KEPT = 16
 """Pieces of memory that are kept."""
@@ -78,8 +84,8 @@ class _Segment:
         size = len(frame)
         if size > self.written:
             # Not into the mapping: if there is no memory, that would kill the process.
-            self.written = size
             _write(self.fd, frame)
+            self.written = size
             return
         if self.memory is None:
             self.memory = map_file(self.fd, self.size, writable=True)
@@ -98,14 +104,37 @@ class Segments:
         self._keep = keep if _CAN_SHARE and _leases_tell() else 0
         self._now = now
         self._kept: list[_Segment] = []
+        self._held: WeakKeyDictionary[Any, tuple[int, _Segment]] = WeakKeyDictionary()
 
     @property
     def kept(self) -> int:
         """Bytes that are kept."""
         return sum([segment.written for segment in self._kept])
 
+    def hold(self, frame: Buffer) -> memoryview | None:
+        """A copy of a frame that can be put for others, often, without being written again.
+
+        Returns:
+            The copy, which cannot be written to; None if it is none to keep memory for.
+
+        Raises:
+            OSError: there are no descriptors, or there is no memory.
+        """
+        segment = self._written(frame) if self._keep and len(frame) >= SHARE_FROM else None
+        if segment is None:
+            return None
+        ours = Descriptors()
+        try:
+            # Counts as another's, so that as long as it is there nothing else is written there.
+            ours.reopen(segment.fd, os.O_RDONLY)
+            view = ours.claim(len(frame))
+        finally:
+            ours.close()
+        self._held[view.obj] = len(frame), segment
+        return view.toreadonly()
+
     def put(self, frame: Buffer, passed: Descriptors) -> bool:
-        """Write a frame into shared memory, and add its descriptor.
+        """See to it that a frame is in shared memory, and add its descriptor.
 
         Returns:
             Whether it is there. If not, the socket is faster, or there is too little memory.
@@ -113,23 +142,15 @@ class Segments:
         Raises:
             OSError: there are no descriptors, or there is no memory.
         """
-        if not _CAN_SHARE:
-            return False
         size = len(frame)
-        segment = self._free_for(size) if self._keep else None
-        if segment is None and (size >= NEW_FROM or self._keep) and _is_to_be_had(size):
-            if not self._makes_room(size):
-                if size < NEW_FROM:
-                    return False
-                _fill(passed.create(), frame, size)
-                return True
-            segment = self._new(frame)
-        elif segment is None:
-            return False
+        segment = self._holding(frame) or (self._written(frame) if self._keep else None)
+        if segment is not None:
+            segment.used = self._now()
+            passed.reopen(segment.fd, os.O_RDONLY)
+        elif _CAN_SHARE and size >= NEW_FROM and _is_to_be_had(size):
+            _fill(passed.create(), frame, size)
         else:
-            segment.write(frame)
-        segment.used = self._now()
-        passed.reopen(segment.fd, os.O_RDONLY)
+            return False
         return True
 
     def look(self) -> float | None:
@@ -148,6 +169,23 @@ class Segments:
         """Give back all. Receivers keep what they have."""
         for segment in [*self._kept]:
             self._drop(segment)
+
+    def _holding(self, frame: Buffer) -> _Segment | None:
+        if not (self._held and isinstance(frame, memoryview) and isinstance(frame.obj, mmap)):
+            return None
+        size, segment = self._held.get(frame.obj, (-1, None))
+        # All of it; and nobody has given the memory back meanwhile.
+        return segment if segment is not None and size == len(frame) and segment.size else None
+
+    def _written(self, frame: Buffer) -> _Segment | None:
+        """Kept memory that the frame was written to; None if there is too little."""
+        size = len(frame)
+        segment = self._free_for(size)
+        if segment is not None:
+            segment.used = self._now()
+            segment.write(frame)
+            return segment
+        return self._new(frame) if self._makes_room(size) and _is_to_be_had(size) else None
 
     def _free_for(self, size: int) -> _Segment | None:
         found = [s for s in self._kept if size <= s.size <= _WASTE * size]
