@@ -33,11 +33,16 @@ _RECEIVED = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class Descriptors:
-    """Descriptors in a row that are ours, until they are passed on, mapped or closed."""
+    """Descriptors in a row that are ours, until they are passed on, mapped or closed.
 
-    __slots__ = ("_came", "_fds")
+    Attributes:
+        are_short: whether some have not come: they were too many, or we can have no more.
+    """
+
+    __slots__ = ("_came", "_fds", "are_short")
 
     def __init__(self) -> None:
+        self.are_short = False
         self._fds: deque[int] = deque()
         # What the kernel has given, for the moment in which it is taken apart.
         self._came: list[tuple[bytes, list[Any], int, Any]] = []
@@ -80,7 +85,6 @@ class Descriptors:
         """Receive bytes, and keep the descriptors that come with them.
 
         Raises:
-            Malformed: some have not come, because they are too many or we can have no more.
             OSError: see `socket.recvmsg`.
         """
         came = self._came
@@ -89,8 +93,7 @@ class Descriptors:
         if ancillary:
             self._fds.extend(_descriptors_in(ancillary))
         came.clear()
-        if flags & socket.MSG_CTRUNC or len(self._fds) > MOST:
-            raise Malformed("a message came without its descriptors")
+        self.are_short |= bool(flags & socket.MSG_CTRUNC)
         return data
 
     def claim(self, size: int) -> memoryview:
@@ -121,6 +124,11 @@ class Descriptors:
             self._came.clear()
         while self._fds:
             self._close_first()
+
+    def __del__(self) -> None:
+        # Whoever was to close them was interrupted before it could.
+        if getattr(self, "_fds", None) or getattr(self, "_came", None):
+            self.close()
 
     def _close_first(self) -> None:
         # Taken out and closed by one call.

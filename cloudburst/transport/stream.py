@@ -124,8 +124,7 @@ class Stream:
             if cutter.room is None:
                 if data := self._came.receive(self._socket, _READ):
                     cutter.feed(data, into)
-                    if self._came and not cutter.is_in_header:
-                        raise Malformed("descriptors came that no message has announced")
+                    self._check_passed()
                     return True
             elif count := self._socket.recv_into(cutter.room):
                 cutter.filled(count, into)
@@ -139,6 +138,11 @@ class Stream:
             self._end_sending()
             raise
         raise Lost("the peer closed it")
+
+    def _check_passed(self) -> None:
+        came = self._came
+        if came.are_short or len(came) > MOST or (came and not self._cutter.is_in_header):
+            raise Malformed("not just those descriptors came that the messages announce")
 
     def flush(self) -> None:
         """See `Leaking.flush`."""
