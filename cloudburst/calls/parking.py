@@ -10,7 +10,7 @@ from cloudburst.core.messages import Buffer
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import KeyValueStore, Put
 from cloudburst.kvs.objects import check_size
-from cloudburst.serialization import CloudburstReference, join_for_store
+from cloudburst.serialization import CloudburstReference, pieces_for_store
 
 LARGE = 1024 * 1024
 """Bytes that the arguments of a call may have together before some go by reference."""
@@ -46,5 +46,5 @@ class Parking:
             return None
         check_size(size, f"argument {number}")
         name = parked_name(self._run_id, number)
-        self._store().execute([Put(keys.object_key(name), join_for_store(frames), DAY)])
+        self._store().execute([Put(keys.object_key(name), pieces_for_store(frames), DAY)])
         return CloudburstReference(name)

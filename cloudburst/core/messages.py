@@ -32,6 +32,8 @@ PROTOCOL = 5
 
 Buffer: TypeAlias = bytes | memoryview
 Frames: TypeAlias = Sequence[Buffer]
+Content: TypeAlias = Buffer | tuple[Buffer, ...]
+"""Bytes, or pieces of them that follow each other."""
 Arguments: TypeAlias = tuple[tuple[str, str, int], ...]
 """Of each argument: its step, its keyword ("" if positional), its number of frames."""
 SOURCES = ""

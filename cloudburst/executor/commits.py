@@ -11,7 +11,7 @@ from cloudburst.executor.events import Deliver, Stale, Undelivered
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Commit, CommitRun, Get, KeyValueStore
 from cloudburst.kvs.objects import check_size
-from cloudburst.serialization import join_for_store, pack_cluster_failure, split
+from cloudburst.serialization import pack_cluster_failure, pieces_for_store, split
 
 Outcome: TypeAlias = Deliver | Stale | Undelivered
 """What became of a result: the run's end, to be told now; or what the state is to be told."""
@@ -63,7 +63,7 @@ def _commit_of(item: Deliver, executor: str) -> CommitRun:
         epoch=finished.epoch,
         executor=executor,
         reason="",
-        result=join_for_store(item.frames),
+        result=pieces_for_store(item.frames),
         output_key=context.output_key,
         ttl=context.ttl,
         target=item.target,

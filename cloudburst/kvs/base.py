@@ -10,7 +10,7 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from cloudburst.core.messages import Buffer
+from cloudburst.core.messages import Buffer, Content
 from cloudburst.errors import KVSUnavailable
 
 
@@ -35,7 +35,7 @@ class Put(NamedTuple):
     """-> None. ``ttl`` in seconds; here as everywhere, 0 keeps the value for ever."""
 
     key: str
-    value: Buffer
+    value: Content
     ttl: float = 0.0
 
 
@@ -228,7 +228,7 @@ class CommitRun(NamedTuple):
     epoch: int
     executor: str
     reason: str
-    result: Buffer
+    result: Content
     output_key: str
     ttl: float
     target: str = ""

@@ -55,13 +55,15 @@ def pack(commands: Sequence[Command]) -> list[Buffer]:
             small.append(_pack_small(command.parts))
             continue
         small.append(b"*%d\r\n" % len(command.parts))
-        for part in map(_plain, command.parts):
-            small.append(b"$%d\r\n" % len(part))
-            if len(part) >= LARGE:
-                pieces += (b"".join(small), part)
-                small = []
-            else:
-                small.append(bytes(part))
+        for part in command.parts:
+            parts = part if isinstance(part, tuple) else (_plain(part),)
+            small.append(b"$%d\r\n" % sum(map(len, parts)))
+            for piece in parts:
+                if len(piece) >= LARGE:
+                    pieces += (b"".join(small), piece)
+                    small = []
+                else:
+                    small.append(bytes(piece))
             small.append(b"\r\n")
     if small:
         pieces.append(small[0] if len(small) == 1 else b"".join(small))
@@ -72,10 +74,10 @@ def _pack_small(parts: tuple[Part, ...]) -> bytes:
     try:
         return _pack_words(parts)
     except UnicodeEncodeError:  # a lone surrogate: names of files may hold some
-        return _pack_words(tuple(map(_plain, parts)))
+        return _pack_words(tuple(map(_plain, cast("Any", parts))))
 
 
-def _plain(part: Part) -> Buffer:
+def _plain(part: str | int | Buffer) -> Buffer:
     match part:
         case str():
             return part.encode("utf-8", "surrogatepass")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from cloudburst.core.messages import Buffer
+from cloudburst.core.messages import Content
 from cloudburst.kvs.base import (
     AddMember,
     AddMembers,
@@ -53,7 +53,7 @@ _ALL: Final = 2**31 - 1
 MISSING: Final = object()
 """In place of a reply that has not come."""
 
-Part: TypeAlias = str | int | Buffer
+Part: TypeAlias = str | int | Content
 
 
 class Command(NamedTuple):
@@ -128,12 +128,19 @@ def answers(commands: Iterable[Command], replies: Iterable[Any]) -> list[Any]:
     ]
 
 
-def _size(value: Buffer) -> int:
+def _size(value: Content) -> int:
+    if isinstance(value, tuple):
+        return sum(map(_size, value))
     return value.nbytes if isinstance(value, memoryview) else len(value)
 
 
-def _flat(value: Buffer) -> Buffer:
-    """The value as something whose length is its number of bytes; copied only if it has gaps."""
+def _flat(value: Content) -> Content:
+    """The value as something whose length is its number of bytes; copied only if it has gaps.
+
+    In pieces only if it is `LARGE`.
+    """
+    if isinstance(value, tuple):
+        return value if _size(value) >= LARGE else b"".join(value)
     if not isinstance(value, memoryview):
         return value
     return value.cast("B") if value.c_contiguous and value.nbytes else value.tobytes()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from cloudburst.core.messages import Buffer
+from cloudburst.core.messages import Content
 from cloudburst.errors import KVSUnavailable
 from cloudburst.kvs.base import (
     AddMember,
@@ -126,8 +126,8 @@ class MemoryStore:
         self._entries.setdefault(key, _Entry(value))
         return value
 
-    def _store(self, key: str, value: Buffer, ttl: float) -> None:
-        self._entries[key] = _Entry(bytes(value))
+    def _store(self, key: str, value: Content, ttl: float) -> None:
+        self._entries[key] = _Entry(b"".join(value) if isinstance(value, tuple) else bytes(value))
         self._expire(key, ttl)
 
     def _expire(self, key: str, ttl: float) -> None:

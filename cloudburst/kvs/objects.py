@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeGuard
 
 from cloudburst.core.ids import check_key
-from cloudburst.core.messages import Buffer, Frames
+from cloudburst.core.messages import Buffer, Content, Frames
 from cloudburst.errors import KVSUnavailable, ValueTooLarge
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Delete, Get, KeyValueStore, Look, Put, Unfit
 from cloudburst.kvs.members import unpack_members
-from cloudburst.serialization import failure_in, join_for_store, pack, split, unpack
+from cloudburst.serialization import failure_in, pack, pieces_for_store, split, unpack
 
 MAX_VALUE = 511 * 1024 * 1024
 """Bytes of one value; Redis-protocol servers take 512 MiB, with what is stored beside it."""
@@ -127,9 +127,9 @@ def write_objects(store: KeyValueStore, items: Mapping[str, Any], ttl: float = 0
     )
 
 
-def _blob_of(name: str, value: Any) -> Buffer:
+def _blob_of(name: str, value: Any) -> Content:
     if is_counted(value):
         return b"%d" % value
     frames = pack(value, f"value of {name!r}").frames
     check_size(sum(map(len, frames)), f"value of {name!r}")
-    return join_for_store(frames)
+    return pieces_for_store(frames)

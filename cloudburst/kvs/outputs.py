@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cloudburst.core.messages import Buffer
+from cloudburst.core.messages import Content
 from cloudburst.kvs.base import DropField, Get, KeyValueStore, Put
 from cloudburst.kvs.keys import object_key, run_key
 
@@ -19,7 +19,7 @@ FIELD = "output"
 """Of a run's record: the name under which its result is still to be stored."""
 
 
-def put_of(output: str, value: Buffer) -> Put:
+def put_of(output: str, value: Content) -> Put:
     """Stores the output."""
     return Put(object_key(output), value)
 

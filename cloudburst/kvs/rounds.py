@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cloudburst.core.messages import Buffer
+from cloudburst.core.messages import Content
 from cloudburst.kvs import outputs
 from cloudburst.kvs.base import (
     AddMember,
@@ -151,7 +151,7 @@ def _commit_apart(commit: CommitRun) -> list[Errand]:
     *staging, call = _errands(commit._replace(output_key=""))
     call.command = Command((*call.command.parts, commit.output_key), _verdict, call.command.large)
 
-    def store(value: Buffer) -> list[Errand]:
+    def store(value: Content) -> list[Errand]:
         (put,) = _errands(outputs.put_of(commit.output_key, value))
         put.then = lambda _: _errands(outputs.done_of(commit.run_id))
         return [put]

@@ -7,7 +7,13 @@ from cloudburst.serialization.failures import (
     pack_cluster_failure,
     pack_failure,
 )
-from cloudburst.serialization.frames import has_references, join, join_for_store, split
+from cloudburst.serialization.frames import (
+    has_references,
+    join,
+    join_for_store,
+    pieces_for_store,
+    split,
+)
 from cloudburst.serialization.functions import (
     FunctionCode,
     LoadedClass,
@@ -43,6 +49,7 @@ __all__ = [
     "pack_failure",
     "pack_function",
     "pack_scalar",
+    "pieces_for_store",
     "references_in",
     "resolve",
     "split",

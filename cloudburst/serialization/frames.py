@@ -103,7 +103,7 @@ def join(frames: Frames) -> Buffer:
     head = read_head(frames[0]) if frames else None
     if head is None or not _belong(head, frames):
         raise SerializationError("these are not the frames of one value")
-    return _joined(frames[:1], frames[1:])
+    return b"".join(_laid_out(frames[:1], frames[1:]))
 
 
 def join_for_store(frames: Frames) -> Buffer:
@@ -112,8 +112,18 @@ def join_for_store(frames: Frames) -> Buffer:
     Raises:
         SerializationError: the frames are not those of one value.
     """
+    pieces = pieces_for_store(frames)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def pieces_for_store(frames: Frames) -> tuple[Buffer, ...]:
+    """What `join_for_store` makes one blob of; nothing large is copied.
+
+    Raises:
+        SerializationError: the frames are not those of one value.
+    """
     if len(frames) == 1 and len(frames[0]) < VERSIONED_FROM:
-        return frames[0]
+        return (frames[0],)
     first = frames[0] if frames else b""
     if len(frames) == 1 and first[0] == PICKLE:
         start, rest = _FIXED.pack(MAGIC, 0, 0, 0, len(first), 0), first
@@ -121,17 +131,17 @@ def join_for_store(frames: Frames) -> Buffer:
         if not _belong(read_head(first), frames):
             raise SerializationError("these are not the frames of one value")
         start, rest = bytes(first[: _FIXED.size]), memoryview(first)[_FIXED.size :]
-    return _joined((start[:_VERSION_AT], os.urandom(8), rest), frames[1:])
+    return _laid_out((start[:_VERSION_AT], os.urandom(8), rest), frames[1:])
 
 
-def _joined(first: Sequence[Buffer], others: Frames) -> bytes:
+def _laid_out(first: Sequence[Buffer], others: Frames) -> tuple[Buffer, ...]:
     parts = [*first]
     position = sum(map(len, first))
     for frame in others:
         padding = -position % ALIGNMENT
         parts += (bytes(padding), frame)
         position += padding + len(frame)
-    return b"".join(parts)
+    return tuple(parts)
 
 
 def split(blob: Buffer) -> list[Buffer]:

@@ -108,6 +108,11 @@ def packed(*frames: bytes) -> bytes:
     return struct.pack(f"<{len(frames) + 1}Q", len(frames), *map(len, frames)) + b"".join(frames)
 
 
+def header(*lengths: int) -> bytes:
+    """What a message of frames of these lengths begins with."""
+    return struct.pack(f"<{len(lengths) + 1}Q", len(lengths), *lengths)
+
+
 def payloads(inbox: Inbox, poller: Poller, count: int = 1) -> list[list[bytes]]:
     """So many messages, whoever sent them, and whatever memory they came in."""
     return [contents(frames) for _, frames in heard(inbox, poller, count)]
