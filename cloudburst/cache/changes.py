@@ -9,7 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from cloudburst.cache.board import CacheBoard
-from cloudburst.cache.folder import CacheFolder, file_name, folders
+from cloudburst.cache.folder import CacheFolder, file_name, folders, store_mark
+from cloudburst.cache.leaving import leave
+from cloudburst.core.messages import Buffer
 
 
 def drop_written(folder: CacheFolder, board: CacheBoard, names: Iterable[str]) -> None:
@@ -47,6 +49,17 @@ class LocalCaches:
             self._look()
             for folder, board in self._known.values():
                 drop_written(folder, board, names)
+
+    def leave(self, name: str, pieces: Sequence[Buffer], kvs_url: str) -> None:
+        """Leave an argument in the caches of that store; see `leaving.leave`."""
+        mark = store_mark(kvs_url)
+        with self._turn:
+            self._look()
+            found = [folder for folder, _ in self._known.values()]
+        for folder in found:
+            with suppress(FileNotFoundError):  # its host has just ended
+                if folder.store.read_bytes() == mark:
+                    leave(folder, name, pieces)
 
     def close(self) -> None:
         """Give back what it has. Closing twice is harmless."""

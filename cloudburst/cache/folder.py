@@ -8,6 +8,7 @@
     offers     the socket on which they do
     owner      locked as long as the host lives
     changes    locked by who publishes or drops an object
+    store      a hash of the URL of the store whose objects they are
 
 A host that starts removes the folders of hosts that have died.
 """
@@ -62,6 +63,11 @@ def file_name(key: str) -> str:
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+def store_mark(url: str) -> bytes:
+    """What tells stores apart, and no password."""
+    return hashlib.blake2b(url.encode(), digest_size=16).digest()
+
+
 class CacheFolder:
     """The names in a folder that exists.
 
@@ -78,6 +84,7 @@ class CacheFolder:
         self.new = path / "new"
         self.board = path / "board"
         self.offers = path / "offers"
+        self.store = path / "store"
         self._turn = threading.Lock()
         self._changes = os.open(path / "changes", os.O_RDWR)
 
@@ -118,12 +125,13 @@ class OwnFolder(CacheFolder):
     Args:
         host: the host's name.
         root: where; by default `memory_root`.
+        kvs_url: of the store whose objects it is to have.
 
     Raises:
         OSError: there is no place for it.
     """
 
-    def __init__(self, host: str, root: Path | None = None) -> None:
+    def __init__(self, host: str, root: Path | None = None, kvs_url: str = "") -> None:
         root = root or memory_root()
         remove_dead(root)
         path = root / f"{_prefix()}{host}"
@@ -136,6 +144,7 @@ class OwnFolder(CacheFolder):
             for name in ("objects", "new"):
                 (hidden / name).mkdir(mode=0o700)
             (hidden / "changes").touch(mode=0o600)
+            (hidden / "store").write_bytes(store_mark(kvs_url))
             make_board(hidden / "board")
             hidden.rename(path)
         except OSError:

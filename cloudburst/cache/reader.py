@@ -18,6 +18,7 @@ from typing import Any
 from cloudburst.cache.board import CacheBoard, clock
 from cloudburst.cache.changes import LocalCaches, drop_written
 from cloudburst.cache.folder import CacheFolder, file_name
+from cloudburst.cache.leaving import take
 from cloudburst.cache.loading import Loader, Undisturbed
 from cloudburst.kvs.base import KeyValueStore, LoadingStore, Peek, Unfit
 from cloudburst.kvs.keys import object_key
@@ -111,6 +112,15 @@ class ObjectReader:
         blobs = find_objects(self.store, names)
         return [None if blob is None else Stored(blob) for blob in blobs]
 
+    def take(self, name: str) -> Blob | None:
+        """An argument that is in the store, written once, as memory of its own; None if missing.
+
+        Raises:
+            KVSUnavailable: the store does not answer.
+        """
+        (blob,) = find_objects(self.store, [name])
+        return blob
+
     def changed(self, names: Iterable[str]) -> None:
         """This process has written these objects: no reader on this machine gets an older one.
 
@@ -201,6 +211,14 @@ class CacheReader(ObjectReader):
             rest = [name for name in dict.fromkeys(names) if name not in found]
             found.update(self._loaded(rest, fresh=fresh))
         return [found[name] for name in names]
+
+    def take(self, name: str) -> Blob | None:
+        """See `ObjectReader.take`."""
+        with self._undisturbed(), suppress(OSError):
+            left = take(self._folder, name)
+            if left is not None:
+                return left
+        return super().take(name)
 
     def changed(self, names: Iterable[str]) -> None:
         """See `ObjectReader.changed`."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from cloudburst.calls.arguments import NamedArguments, pack_arguments
 from cloudburst.calls.link import CallLink
-from cloudburst.calls.parking import Parking
+from cloudburst.calls.parking import Leave, Parking
 from cloudburst.core.messages import Call
 from cloudburst.core.options import NOTHING_SAID, RunOptions
 from cloudburst.kvs.base import KeyValueStore
@@ -25,6 +25,7 @@ class CallMaker:
         run_ids: the ids of its runs.
         store: gives the KVS, for large arguments.
         patience: seconds that references may take to appear if a call has no time limit.
+        leave: see `Parking`.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class CallMaker:
         run_ids: Iterator[str],
         store: Callable[[], KeyValueStore],
         patience: float,
+        leave: Leave = lambda _name, _pieces: None,
     ) -> None:
         self._link = link
         self._run_ids = run_ids
         self._store = store
         self._patience = patience
+        self._leave = leave
 
     def make(
         self,
@@ -70,7 +73,7 @@ class CallMaker:
             KVSUnavailable: the KVS does not take a large one.
         """
         run_id = next(self._run_ids)
-        parking = Parking(run_id, self._store) if store else None
+        parking = Parking(run_id, self._store, self._leave) if store else None
         spec, frames, references = pack_arguments(arguments, parking)
         if store:
             check_size(sum(map(len, frames)), f"the call of {target!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from cloudburst.config import DAY
 from cloudburst.core.ids import parked_name
@@ -19,17 +20,27 @@ SMALL = 64 * 1024
 """Bytes below which an argument never does: the KVS would have more work with it."""
 
 
+Leave: TypeAlias = Callable[[str, Sequence[Buffer]], None]
+
+
 class Parking:
     """The place for one run's large arguments; the scheduler clears it when the run has ended.
 
     Args:
         run_id: the run.
         store: gives the KVS, when it is needed.
+        leave: told of what is there, by name, for who may need it nearby.
     """
 
-    def __init__(self, run_id: str, store: Callable[[], KeyValueStore]) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        store: Callable[[], KeyValueStore],
+        leave: Leave = lambda _name, _pieces: None,
+    ) -> None:
         self._run_id = run_id
         self._store = store
+        self._leave = leave
         self._inline = 0
 
     def park(self, number: int, frames: Sequence[Buffer]) -> CloudburstReference | None:
@@ -46,5 +57,7 @@ class Parking:
             return None
         check_size(size, f"argument {number}")
         name = parked_name(self._run_id, number)
-        self._store().execute([Put(keys.object_key(name), pieces_for_store(frames), DAY)])
+        pieces = pieces_for_store(frames)
+        self._store().execute([Put(keys.object_key(name), pieces, DAY)])
+        self._leave(name, pieces)
         return CloudburstReference(name)

@@ -20,7 +20,7 @@ from cloudburst.client.objects import Objects
 from cloudburst.client.requests import Requests
 from cloudburst.core.consistency import NORMAL, Consistency
 from cloudburst.core.ids import check_key, new_id, run_ids
-from cloudburst.core.messages import Message
+from cloudburst.core.messages import Buffer, Message
 from cloudburst.core.options import OptionsSaid, check_count, check_wait, make_options
 from cloudburst.core.requests import ClusterStatus, GetStatus
 from cloudburst.errors import ClusterError, InvocationTimedOutError, RunTimeoutError, UsageError
@@ -90,7 +90,8 @@ class CloudburstConnection(Catalog, Objects):
         self._link = Link(self.address, f"c{tid}-{own_id}", inbox, self._receive)
         Catalog.__init__(self, Requests(self._link, self.timeout), self._kvs)
         Objects.__init__(self, self._kvs)
-        self._maker = CallMaker(self._link, run_ids(new_id()), self._kvs, self.timeout)
+        ids = run_ids(new_id())
+        self._maker = CallMaker(self._link, ids, self._kvs, self.timeout, self._leave)
         self._calls = Calls(
             self._link,
             lambda run_id: result_of(self._kvs(), run_id),
@@ -312,6 +313,9 @@ class CloudburstConnection(Catalog, Objects):
     def _receive(self, message: Message) -> None:
         if not self._calls.receive(message):
             self._requests.receive(message)
+
+    def _leave(self, name: str, pieces: Sequence[Buffer]) -> None:
+        self._caches.leave(name, pieces, self.kvs_url)
 
     def _kvs(self) -> KeyValueStore:
         self._link.check()

@@ -32,7 +32,7 @@ class HostCache:
     def __init__(self, host: str, kvs_url: str, budget: int) -> None:
         self._url = kvs_url
         self._budget = budget
-        self._folder = _folder_for(host) if budget else None
+        self._folder = _folder_for(host, kvs_url) if budget else None
         self.path = "" if self._folder is None else os.fspath(self._folder.path)
         self._ended, self._end = os.pipe()
         # On a thread of its own, because the host must not wait for a store.
@@ -86,9 +86,9 @@ class HostCache:
         return self._ended in dict(poller.poll(seconds * 1000 + 1))
 
 
-def _folder_for(host: str) -> OwnFolder | None:
+def _folder_for(host: str, kvs_url: str) -> OwnFolder | None:
     try:
-        return OwnFolder(host)
+        return OwnFolder(host, kvs_url=kvs_url)
     except OSError as error:
         _log.warning("objects are not cached on this machine: %s", error)
         return None

@@ -16,7 +16,7 @@ from cloudburst.errors import (
     NoValidResult,
 )
 from cloudburst.executor.events import Argument, Local, Work
-from cloudburst.kvs.objects import find_objects, value_of
+from cloudburst.kvs.objects import value_of
 from cloudburst.serialization import (
     CloudburstReference,
     describe,
@@ -138,7 +138,7 @@ class Inputs:
         patience = context.patience if waits else None
         if isinstance(value, CloudburstReference) and is_parked(value.key, run_id):
             # An argument like others, only larger: it is the function's own.
-            (blob,) = find_objects(self._objects.store, [value.key])
+            blob = self._objects.take(value.key)
             if blob is not None:
                 return value_of(blob)
         found = self._fetch(references_in(value), patience, fresh=context.fresh)
