@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import hiredis
 
+from cloudburst.core.messages import Content
 from cloudburst.kvs.base import CommitRun, KeyValueStore, RecordRun
 from cloudburst.kvs.channel import pack
 from cloudburst.kvs.commands import Command
@@ -174,7 +175,7 @@ def record(run_id: str, state: str = "RUNNING", epoch: int = 0, **other: Any) ->
     return RecordRun(run_id, state, epoch, **(fields | other))  # type: ignore[arg-type]
 
 
-def commit(run_id: str, result: bytes = b"result", **other: Any) -> CommitRun:
+def commit(run_id: str, result: Content = b"result", **other: Any) -> CommitRun:
     fields = {"epoch": 0, "executor": "e1", "reason": "", "output_key": "", "ttl": 60.0}
     state = str(other.pop("state", "SUCCEEDED"))
     return CommitRun(run_id=run_id, state=state, result=result, **(fields | other))

@@ -90,6 +90,14 @@ class TestValues:
 
         assert bench.one(Get("k")) == value
 
+    @pytest.mark.parametrize("size", [1, 70_000, 2_000_000])
+    def test_a_value_may_come_in_pieces(self, bench: Bench, size: int) -> None:
+        pieces = (b"head", memoryview(bytes(size)), b"", b"x" * size)
+        whole = b"".join(pieces)
+        bench.do(Put("k", pieces), commit("r", result=pieces), Put("after", b"that"))
+
+        assert bench.do(Get("k"), Get(object_key("r")), Get("after")) == [whole, whole, b"that"]
+
     def test_large_and_small_values_come_back_in_one_batch(self, bench: Bench) -> None:
         values = [bytes([65 + i]) * size for i, size in enumerate([10, 200_000, 0, 70_000, 5])]
         bench.do(*(Put(f"k{i}", value) for i, value in enumerate(values)))

@@ -120,6 +120,18 @@ def test_a_large_value_is_not_copied(make: Any) -> None:
     assert [memoryview(piece).obj is backing for piece in pieces] == [False, True] * 2 + [False]
 
 
+def test_a_value_in_pieces_is_one_value_and_none_is_copied() -> None:
+    large = bytes(LARGE)
+    (command,) = encode([Put("k", (b"head", memoryview(large), b"between", large, b""))])
+    pieces = pack([command])
+
+    assert [memoryview(piece).obj is large for piece in pieces] == [False, True] * 2 + [False]
+    assert b"".join(pieces) == (
+        b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$131083\r\nhead" + large + b"between" + large + b"\r\n"
+    )
+    assert parts(Put("k", (b"small ", b"pieces")))[2] == b"small pieces"
+
+
 def test_a_view_with_gaps_is_closed() -> None:
     assert parts(Put("k", memoryview(b"abcdef")[::2]))[2] == b"ace"
     assert parts(Put("k", memoryview(b"abcd").cast("H")))[2] == b"abcd"
