@@ -125,11 +125,6 @@ class Descriptors:
         while self._fds:
             self._close_first()
 
-    def __del__(self) -> None:
-        # Whoever was to close them was interrupted before it could.
-        if getattr(self, "_fds", None) or getattr(self, "_came", None):
-            self.close()
-
     def _close_first(self) -> None:
         # Taken out and closed by one call.
         with suppress(OSError):  # of whatever file a peer has passed

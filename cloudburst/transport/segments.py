@@ -103,6 +103,8 @@ class Segments:
     def __init__(self, keep: int = 0, now: Callable[[], float] = time.monotonic) -> None:
         self._keep = keep if _CAN_SHARE and _leases_tell() else 0
         self._now = now
+        # For a moment only; what is interrupted then is closed the next time.
+        self._own = Descriptors()
         self._kept: list[_Segment] = []
         self._held: WeakKeyDictionary[Any, tuple[int, _Segment]] = WeakKeyDictionary()
 
@@ -123,7 +125,8 @@ class Segments:
         segment = self._written(frame) if self._keep and len(frame) >= SHARE_FROM else None
         if segment is None:
             return None
-        ours = Descriptors()
+        ours = self._own
+        ours.close()
         try:
             # Counts as another's, so that as long as it is there nothing else is written there.
             ours.reopen(segment.fd, os.O_RDONLY)
@@ -167,6 +170,7 @@ class Segments:
 
     def close(self) -> None:
         """Give back all. Receivers keep what they have."""
+        self._own.close()
         for segment in [*self._kept]:
             self._drop(segment)
 
@@ -207,7 +211,8 @@ class Segments:
         size = 1 << (len(frame) - 1).bit_length()
         segment = _Segment(used=self._now())
         self._kept.append(segment)  # what is interrupted now is given back later
-        made = Descriptors()
+        made = self._own
+        made.close()
         try:
             # Of memory that was not opened the kernel does not count who has it.
             segment.fd = segment.fds.reopen(made.create(), os.O_RDWR)

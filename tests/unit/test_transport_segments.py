@@ -56,15 +56,19 @@ def test_no_more_is_kept_than_may_be_and_who_is_unused_longest_goes_first() -> N
         clock.now += 1.0
         theirs.append(put(segments, bytes(size * MEGABYTE)))
     assert segments.kept == 9 * MEGABYTE
-    theirs.clear()  # they have read it
+    for passed in theirs:
+        assert passed is not None
+        passed.close()
 
     clock.now += 1.0
-    assert put(segments, bytes(5 * MEGABYTE)) is not None
+    assert (passed := put(segments, bytes(5 * MEGABYTE))) is not None
+    passed.close()
     assert segments.kept == 10 * MEGABYTE
     assert sorted(segment.written for segment in segments._kept) == [
         2 * MEGABYTE, 3 * MEGABYTE, 5 * MEGABYTE,
     ]  # fmt: skip
-    assert put(segments, bytes(11 * MEGABYTE)) is not None, "it is large enough for new memory"
+    assert (passed := put(segments, bytes(11 * MEGABYTE))) is not None, "new memory will do"
+    passed.close()
     assert segments.kept == 10 * MEGABYTE
     segments.close()
     assert segments.kept == 0
@@ -78,7 +82,9 @@ def test_memory_that_all_others_have_is_not_taken_from_them() -> None:
     for number, passed in enumerate(theirs):
         assert passed is not None
         assert passed.claim(MEGABYTE) == block(number)
-    assert put(segments, block(KEPT)) is not None
+    passed = put(segments, block(KEPT))
+    assert passed is not None
+    passed.close()
 
 
 def test_who_keeps_nothing_gets_new_memory_where_that_is_faster() -> None:
