@@ -178,10 +178,11 @@ class Stream:
 
     def shut(self) -> None:
         """See `Leaking.shut`."""
-        self.left.clear()
-        self._socket.close()
+        # Whoever is interrupted here finds the connection to be lost once more.
         self._came.close()
         self._to_pass.close()
+        self.left.clear()
+        self._socket.close()
 
     def _share(self, frames: Frames, memory: Memory) -> bool:
         """Send a message whose large frames go through shared memory.
