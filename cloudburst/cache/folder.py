@@ -39,7 +39,12 @@ _YOUNG = 10.0
 
 
 def memory_root() -> Path:
-    """Where files are memory; on systems that have no such place, the temporary directory."""
+    """Where files are memory; on systems that have no such place, the temporary directory.
+
+    ``CLOUDBURST_CACHE_DIR`` names another place, for all processes of a machine the same.
+    """
+    if chosen := os.environ.get("CLOUDBURST_CACHE_DIR"):
+        return Path(chosen)
     memory = Path("/dev/shm")  # noqa: S108  its folders are private
     if sys.platform == "linux" and os.access(memory, os.W_OK):
         return memory
