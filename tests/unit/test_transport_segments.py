@@ -61,13 +61,15 @@ def test_no_more_is_kept_than_may_be_and_who_is_unused_longest_goes_first() -> N
         passed.close()
 
     clock.now += 1.0
-    assert (passed := put(segments, bytes(5 * MEGABYTE))) is not None
+    passed = put(segments, bytes(5 * MEGABYTE))
+    assert passed is not None
     passed.close()
     assert segments.kept == 10 * MEGABYTE
     assert sorted(segment.written for segment in segments._kept) == [
         2 * MEGABYTE, 3 * MEGABYTE, 5 * MEGABYTE,
     ]  # fmt: skip
-    assert (passed := put(segments, bytes(11 * MEGABYTE))) is not None, "new memory will do"
+    passed = put(segments, bytes(11 * MEGABYTE))
+    assert passed is not None, "new memory will do"
     passed.close()
     assert segments.kept == 10 * MEGABYTE
     segments.close()
