@@ -17,6 +17,11 @@ from benchmarks.system import System
 from benchmarks.work import Burst, Work
 
 
+def at_once(line: str) -> None:
+    """Print a line that whoever looks at a file sees, too."""
+    print(line, flush=True)
+
+
 class Case(NamedTuple):
     """One row of a workload, or one point of a plot.
 
@@ -49,7 +54,7 @@ class Bench:
         *,
         quick: bool = False,
         minutes: float = 10.0,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = at_once,
     ) -> None:
         self.chapter = chapter
         self.quick = quick

@@ -11,6 +11,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from benchmarks.counters import Reading, Roles, Usage, difference, reading
@@ -51,6 +52,7 @@ class Contender(NamedTuple):
         prepare: what is done before each call, and not timed.
         commands: how many commands its store has carried out up to now.
         unit: of what is measured.
+        awake: within it, its processes run; otherwise they are stopped. By default they always run.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Contender(NamedTuple):
     prepare: Callable[[int], None] | None = None
     commands: Callable[[], int] | None = None
     unit: str = "s"
+    awake: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 class Effort(NamedTuple):
@@ -129,12 +132,16 @@ def interleave(
         WrongResult: a contender returned a wrong result.
     """
     source = random.Random(seed)
-    counts = {each.name: _warm(each, effort, source) for each in contenders}
+    counts = {}
+    for contender in contenders:
+        with contender.awake():
+            counts[contender.name] = _warm(contender, effort, source)
     results: dict[str, list[Block]] = {contender.name: [] for contender in contenders}
     for _ in range(effort.blocks):
         arguments = _arguments(source, max(counts.values()))
         for contender in contenders:
-            block = _block(contender, arguments[: counts[contender.name]])
+            with contender.awake():
+                block = _block(contender, arguments[: counts[contender.name]])
             results[contender.name].append(block)
     return results
 

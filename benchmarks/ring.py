@@ -40,15 +40,16 @@ class End(Protocol):
 
     def send(self, message: bytes) -> None: ...
     def receive(self) -> bytes: ...
+    def close(self) -> None: ...
 
 
 class Ours:
     """An inbox and an outlet."""
 
     def __init__(self, inbox: str, outlet: str) -> None:
-        context = Context()
-        self._inbox = context.bind(inbox)
-        self._outlet = context.connect(outlet)
+        self._context = Context()
+        self._inbox = self._context.bind(inbox)
+        self._outlet = self._context.connect(outlet)
         self._poller = Poller(self._inbox)
         self._poller.add(self._outlet)  # whose peer may not be there yet
 
@@ -61,15 +62,20 @@ class Ours:
             for _, frames in self._inbox.messages():
                 return bytes(frames[0])
 
+    def close(self) -> None:
+        self._inbox.close()
+        self._outlet.close()
+        self._context.close()
+
 
 class Pyzmq:
     """A ROUTER and a DEALER."""
 
     def __init__(self, inbox: str, outlet: str) -> None:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._router = context.socket(zmq.ROUTER)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._router = self._context.socket(zmq.ROUTER)
         self._router.bind(inbox)
-        self._dealer = context.socket(zmq.DEALER)
+        self._dealer = self._context.socket(zmq.DEALER)
         self._dealer.connect(outlet)
 
     def send(self, message: bytes) -> None:
@@ -77,6 +83,11 @@ class Pyzmq:
 
     def receive(self) -> bytes:
         return self._router.recv_multipart()[1]
+
+    def close(self) -> None:
+        self._router.close(0)
+        self._dealer.close(0)
+        self._context.term()
 
 
 class Bare:
@@ -94,6 +105,10 @@ class Bare:
         if not message:
             raise EOFError
         return message
+
+    def close(self) -> None:
+        self._inbox.close()
+        self._outlet.close()
 
 
 ENDS: dict[str, Callable[[str, str], End]] = {"ours": Ours, "pyzmq": Pyzmq, "bare": Bare}
@@ -144,11 +159,12 @@ class Ring:
         return int.from_bytes(self._end.receive()[:NUMBER], "big")
 
     def close(self) -> None:
-        """End the two processes."""
+        """End the two processes, and this end."""
         for process in self._processes:
             if process.stdin is not None:
                 process.stdin.close()
             process.wait(_TIMEOUT)
+        self._end.close()
 
 
 def rings(directory: Path, size: int, stack: ExitStack) -> list[Contender]:

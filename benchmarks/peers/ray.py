@@ -50,6 +50,9 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_DEDU
 class Worker:
     """An actor: a process that has the functions as methods."""
 
+    def process(self) -> int:
+        return os.getpid()
+
     def same(self, number: int) -> int:
         return same(number)
 

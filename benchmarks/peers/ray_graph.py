@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
 
@@ -32,6 +35,7 @@ class RayGraph(System):
         self._family = Family()
         self._ray: Any = None
         self._actors: list[Any] = []
+        self._pids: list[int] = []
         self._graph: Any = None
 
     def start(self) -> None:
@@ -39,7 +43,7 @@ class RayGraph(System):
         self._ray = start_ray()
         actor = self._ray.remote(num_cpus=0)(Worker)
         self._actors = [actor.remote() for _ in range(self.actors)]
-        self._ray.get([each.same.remote(1) for each in self._actors])
+        self._pids = self._ray.get([each.process.remote() for each in self._actors])
         self._family.settle()
 
     def stop(self) -> None:
@@ -85,10 +89,25 @@ class RayGraph(System):
         def call(number: int) -> object:
             return self._ray.get(graph.execute(number), timeout=PATIENCE)
 
-        return Contender(name, call, expected, self.roles)
+        self._signal(signal.SIGSTOP)
+        return Contender(name, call, expected, self.roles, awake=self._awake)
+
+    @contextmanager
+    def _awake(self) -> Iterator[None]:
+        """Let the actors run, which would use up a core each otherwise."""
+        self._signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: int) -> None:
+        for pid in self._pids:
+            os.kill(pid, number)
 
     def _forget(self) -> None:
         if self._graph is not None:
+            self._signal(signal.SIGCONT)
             self._graph.teardown()
             self._graph = None
 
