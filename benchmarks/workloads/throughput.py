@@ -19,5 +19,8 @@ def run(bench: Bench) -> None:
     jobs = QUICK_JOBS if bench.quick else JOBS
     clients = CLIENTS[:2] if bench.quick else CLIENTS
     cases = [Case("no-op", Burst(jobs, steps=1))]
-    cases += [Case(f"DAG, {many} clients", Burst(jobs, 2, many), many) for many in clients]
+    cases += [
+        Case(f"DAG, {many} client{'s' * (many > 1)}", Burst(jobs, 2, many), many)
+        for many in clients
+    ]
     bench.compare(cases, peers.ALL, effort=bench.effort._replace(warm_up=3, least=1))
