@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from benchmarks.crowd import Crowd
 from benchmarks.floors import Floors
-from benchmarks.measure import QUICK, Block, Contender, Effort, WrongResult, interleave
+from benchmarks.measure import QUICK, Contender, Effort, WrongResult, interleave
 from benchmarks.ours.cluster import Cloudburst
 from benchmarks.ours.messages import messages_per_call
 from benchmarks.peers import Peer, load
@@ -20,6 +20,10 @@ from benchmarks.work import Burst, Work
 def at_once(line: str) -> None:
     """Print a line that whoever looks at a file sees, too."""
     print(line, flush=True)
+
+
+MANY = Effort(blocks=5, seconds=1.0)
+"""For each of many cases."""
 
 
 class Case(NamedTuple):
@@ -45,6 +49,11 @@ class Bench:
         quick: whether it is only to see that everything works.
         minutes: how long a soak takes.
         say: prints a line.
+
+    Attributes:
+        chapter, quick, minutes: as given.
+        effort: how much is measured of each contender.
+        effort_of_many: the same for workloads that have many cases.
     """
 
     def __init__(
@@ -60,6 +69,7 @@ class Bench:
         self.quick = quick
         self.minutes = minutes
         self.effort = QUICK if quick else Effort()
+        self.effort_of_many = self.effort if quick else MANY
         self._peers = peers
         self._say = say
 
@@ -200,6 +210,3 @@ def _brief(error: BaseException) -> str:
     """An exception in a line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text:.200}"
-
-
-__all__ = ["Bench", "Block", "Case"]

@@ -46,9 +46,9 @@ out, with a note.
 - Cloudburst and one other system at a time run side by side, and take turns in blocks (A B A
   B ...). Only figures of such a session are divided by each other. The actors of a compiled graph
   of Ray keep processors busy while they wait, so they are stopped while it is not their turn.
-- A block has 1,000 calls, or as many as take two seconds; the tables say how many. Figures are the
-  medians of the blocks' medians and 99th percentiles. Ratios are medians of the ratios of blocks of
-  one turn, with the interval in which 95 % of 10,000 bootstrap samples of the turns are.
+- A block has 1,000 calls, or as many as take a second or two; the tables say how many. Figures are
+  the medians of the blocks' medians and 99th percentiles. Ratios are medians of the ratios of
+  blocks of one turn, with the interval in which 95 % of 10,000 bootstrap samples of the turns are.
 - The processor time and the context switches of a call are those of all processes that work for it;
   commands are those that the store carried out, those of scripts included; messages are counted in
   a cluster of its own, with the reports to the scheduler and without heartbeats.

@@ -9,7 +9,7 @@ from benchmarks.system import WORKERS
 SMALL, LARGE = "cloudburst, small", "cloudburst, large"
 
 
-class Crowded(Cloudburst):
+class Full(Cloudburst):
     """A cluster with many functions.
 
     Args:

@@ -9,7 +9,7 @@ from benchmarks import peers
 from benchmarks.bench import Bench, Case
 from benchmarks.work import Chain
 
-LENGTHS = (1, 3, 10, 30, 100, 300, 1000)
+LENGTHS = (1, 10, 100, 1000)
 QUICK_LENGTHS = (1, 10)
 
 
@@ -21,4 +21,4 @@ def cases(lengths: tuple[int, ...]) -> list[Case]:
 def run(bench: Bench) -> None:
     chosen = cases(QUICK_LENGTHS if bench.quick else LENGTHS)
     bench.count_messages(chosen[-1])
-    bench.compare(chosen, peers.CALLS)
+    bench.compare(chosen, peers.CALLS, effort=bench.effort_of_many)

@@ -15,4 +15,4 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 80_000_000, 100_000_000)
 def run(bench: Bench) -> None:
     chosen = SIZES[:4:3] if bench.quick else SIZES
     cases = [Case(f"{size // 1000:,} KB", Edge(size), size) for size in chosen]
-    bench.compare(cases, ["ray", "dask"], TwoHosts)
+    bench.compare(cases, ["ray", "dask"], TwoHosts, bench.effort_of_many)

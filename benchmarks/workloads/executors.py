@@ -5,7 +5,7 @@ functions.
 """
 
 from benchmarks.bench import Bench, Case
-from benchmarks.ours.pairs import Crowded, compare_sizes
+from benchmarks.ours.pairs import Full, compare_sizes
 from benchmarks.work import Noop
 
 COUNTS = (2, 4, 8, 16, 32, 64)
@@ -16,7 +16,7 @@ def run(bench: Bench) -> None:
     counts = COUNTS[1:2] if bench.quick else COUNTS
     for count in counts:
         case = Case(f"{count} executors", Noop(), count)
-        compare_sizes(bench, case, Crowded(count, 1))
+        compare_sizes(bench, case, Full(count, 1))
     functions = 100 if bench.quick else FUNCTIONS
     case = Case(f"{counts[-1]} executors, {functions:,} functions", Noop())
-    compare_sizes(bench, case, Crowded(counts[-1], functions))
+    compare_sizes(bench, case, Full(counts[-1], functions))

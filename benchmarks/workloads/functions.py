@@ -4,7 +4,7 @@ Beside it, in turns, a cluster with one function; both have two executors.
 """
 
 from benchmarks.bench import Bench, Case
-from benchmarks.ours.pairs import Crowded, compare_sizes
+from benchmarks.ours.pairs import Full, compare_sizes
 from benchmarks.system import WORKERS
 from benchmarks.work import Noop
 
@@ -14,4 +14,4 @@ COUNTS = (1, 100, 1_000, 10_000)
 def run(bench: Bench) -> None:
     for count in COUNTS[:2] if bench.quick else COUNTS:
         case = Case(f"{count:,} functions", Noop(), count)
-        compare_sizes(bench, case, Crowded(WORKERS, count))
+        compare_sizes(bench, case, Full(WORKERS, count))

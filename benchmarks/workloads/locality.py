@@ -16,4 +16,4 @@ SIZES = (80_000, 800_000, 8_000_000, 80_000_000)
 def run(bench: Bench) -> None:
     chosen = SIZES[:2] if bench.quick else SIZES
     cases = [Case(f"{size // 1000:,} KB", Arrays(size), size) for size in chosen]
-    bench.compare(cases, ["ray", "dask"])
+    bench.compare(cases, ["ray", "dask"], effort=bench.effort_of_many)

@@ -23,4 +23,4 @@ def run(bench: Bench) -> None:
         Case(f"DAG, {many} client{'s' * (many > 1)}", Burst(jobs, 2, many), many)
         for many in clients
     ]
-    bench.compare(cases, peers.ALL, effort=bench.effort._replace(warm_up=3, least=1))
+    bench.compare(cases, peers.ALL, effort=bench.effort_of_many._replace(warm_up=3, least=1))
