@@ -46,7 +46,7 @@ def details(chapter: Chapter, case: str) -> list[str]:
                 "1" if same or compared is None else _interval(compared, ""),
                 _cost(series, lambda block: sum(u.cpu for u in block.used.values()), 1e6),
                 _cost(series, lambda block: sum(u.switches for u in block.used.values()), 1),
-                "" if messages is None else _number(messages),
+                "" if messages is None else _number(messages / series.each),
                 _commands(series),
                 f"{len(series.blocks)} of {_calls(series)}",
             ]

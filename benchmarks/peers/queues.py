@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -90,6 +91,7 @@ class Queue(System):
             raise RuntimeError("the workers do not work")
 
     def stop(self) -> None:
+        gc.collect()  # results that are forgotten later would look for the server
         if self._workers is not None:
             self._workers.terminate()
             try:
