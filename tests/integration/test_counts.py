@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import redis
 from gates import Gate, wait_at
-from recording import Recorder, Sent, recorded_cluster
 from records import store_of, wait_for_state
 from watching import wait_until
 
+from benchmarks.recording import Recorder, Sent, recorded_cluster
 from cloudburst import CloudburstConnection
 from cloudburst.core.hosts import Fence, Heartbeat, Knock
 from cloudburst.core.messages import Bounce, Call, Finished, Result, Start

@@ -1,26 +1,29 @@
-"""Messages between two functions, beside bare pyzmq PUSH and PULL in two processes.
+"""Messages between two running functions, beside bare pyzmq PUSH and PULL in two processes.
 
-    python -m benchmarks.messages [--messages N] [--rounds R]
-
-In every round, in turns: so many numbers from one to the other as fast as they go, all of them
-checked and in order; and the time one way, which is half of that there and back.
+10,000 numbers from one to the other as fast as they go, all of them checked and in order: the time
+of a message. And single ones there and back, one after another: half of the time of a round trip.
 """
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import pickle
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 import zmq
 
-from cloudburst import CloudburstConnection, CloudburstReference, LocalCluster
+from benchmarks.bench import Bench
+from benchmarks.counters import this_process
+from benchmarks.measure import Clocked, Contender
+from benchmarks.ours.cluster import Cloudburst
+from cloudburst import CloudburstConnection, CloudburstReference
 
 PATIENCE = 60.0
+FUNCTIONS, SOCKETS = "cloudburst, functions", "pyzmq PUSH/PULL"
 
 
 def gather(library: Any, key: str, count: int) -> tuple[float, bool]:
@@ -154,41 +157,28 @@ def _echo_raw(out: str, back: str, count: int) -> None:
             go.send(come.recv())
 
 
-def main() -> None:
-    """Run what the command line says, and print it."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.messages", description=__doc__)
-    parser.add_argument("--messages", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=7)
-    options = parser.parse_args()
-    count, few = options.messages, max(1, options.messages // 5)
-    with (
-        tempfile.TemporaryDirectory(prefix="cb-", dir="/tmp") as folder,
-        LocalCluster(2) as cluster,
-        cluster.connect() as cloud,
-    ):
+def run(bench: Bench) -> None:
+    count, few = (200, 20) if bench.quick else (10_000, 500)
+    effort = bench.effort._replace(calls=1, warm_up=1)
+    with Cloudburst() as system, tempfile.TemporaryDirectory(prefix="cb-", dir="/tmp") as folder:
+        cloud = system.cloud
         for function in (gather, scatter, echo, call_out):
             cloud.register(function, function.__name__)
-        rows = [
-            (
-                burst_of_functions(cloud, f"burst{number}", count),
-                burst_of_sockets(folder, count),
-                one_way_of_functions(cloud, f"echo{number}", few),
-                one_way_of_sockets(folder, few),
+
+        def contender(name: str, measured: Callable[[int], float], each: int = 1) -> Contender:
+            roles = system.roles if name == FUNCTIONS else this_process
+            # Wrong or missing messages are found where they arrive, and raise there.
+            return Contender(
+                name, lambda n: Clocked(None, measured(n)), lambda _: None, roles, each
             )
-            for number in range(options.rounds)
+
+        burst = [
+            contender(FUNCTIONS, lambda n: burst_of_functions(cloud, f"burst{n}", count), count),
+            contender(SOCKETS, lambda _: burst_of_sockets(folder, count), count),
         ]
-    ours, raw, one_way, raw_one_way = (
-        statistics.median(column) for column in zip(*rows, strict=True)
-    )
-    print(
-        f"{count:,} messages, ms: functions {ours * 1e3:.1f}, PUSH/PULL {raw * 1e3:.1f}; "
-        f"ratio of medians {ours / raw:.2f}"
-    )
-    print(
-        f"one way, us: functions {one_way * 1e6:.0f}, PUSH/PULL {raw_one_way * 1e6:.0f}; "
-        f"ratio of medians {one_way / raw_one_way:.2f}"
-    )
-
-
-if __name__ == "__main__":
-    main()
+        one_way = [
+            contender(FUNCTIONS, lambda n: one_way_of_functions(cloud, f"echo{n}", few)),
+            contender(SOCKETS, lambda _: one_way_of_sockets(folder, few)),
+        ]
+        bench.turns("many messages", None, "floors", burst, effort)
+        bench.turns("one way", None, "floors", one_way, effort)

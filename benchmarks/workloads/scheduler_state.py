@@ -1,18 +1,18 @@
-"""Microseconds the scheduler's pure state spends on one run, from its call to its end.
+"""What the scheduler's pure state spends on one run, from its call to its end, in processor time.
 
-    python benchmarks/scheduler_state.py [cycles]
-
-Each row is the fastest of several repeats: what the code costs when nothing disturbs it.
-No socket, no store and no wire format take part, except the packing of what the state packs.
+With 2 executors and with 64. No socket, no store and no wire format take part, except the packing
+of what the state packs.
 """
 
 from __future__ import annotations
 
 import itertools
-import sys
 import time
 from collections.abc import Iterator
 
+from benchmarks.bench import Bench
+from benchmarks.measure import block_of
+from benchmarks.record import Series, Session
 from cloudburst.core.dag import Dag, make_steps
 from cloudburst.core.messages import (
     PROTOCOL,
@@ -99,7 +99,7 @@ def answers(state: SchedulerState, commands: list[Command], service: float) -> I
 
 
 def measure(state: SchedulerState, batch: list[Call], service: float) -> float:
-    """Microseconds per run; what stands for the other processes is not counted."""
+    """Seconds per run; what stands for the other processes is not counted."""
     spent = 0.0
     clock = time.perf_counter
     for call in batch:
@@ -117,28 +117,25 @@ def measure(state: SchedulerState, batch: list[Call], service: float) -> float:
             began = clock()
             state.handle(reply, 1.0)
             spent += clock() - began
-    return spent / len(batch) * 1e6
+    return spent / len(batch)
 
 
-def main() -> None:
-    cycles = int(sys.argv[1]) if len(sys.argv) > 1 else 500
-    rows = (
-        ("lone function, direct", "f", "f", False, 20e-6),
-        ("lone function, stored", "f", "f", True, 20e-6),
-        ("chain of 100, direct", "chain", "s0", False, 20e-6),
-        ("diamond of short steps, direct", "diamond", "top", False, 20e-6),
-        ("diamond of 10 ms steps, direct", "diamond", "top", False, 10e-3),
-    )
-    print(f"{'µs per run':32}{'2 executors':>14}{'64 executors':>14}")
-    for title, target, source, store, service in rows:
-        row = f"{title:32}"
+ROWS = (
+    ("lone function, direct", "f", "f", False, 20e-6),
+    ("lone function, stored", "f", "f", True, 20e-6),
+    ("chain of 100, direct", "chain", "s0", False, 20e-6),
+    ("diamond of short steps, direct", "diamond", "top", False, 20e-6),
+    ("diamond of 10 ms steps, direct", "diamond", "top", False, 10e-3),
+)
+"""Title, target, source, whether the result is stored, and the seconds that a step takes."""
+
+
+def run(bench: Bench) -> None:
+    cycles, repeats = (20, 2) if bench.quick else (500, REPEATS)
+    for title, target, source, store, service in ROWS:
+        series = []
         for executors in (2, 64):
-            state = scheduler(executors)
-            batch = calls(target, source, cycles, store=store)
-            best = min(measure(state, batch, service) for _ in range(REPEATS))
-            row += f"{best:14.1f}"
-        print(row)
-
-
-if __name__ == "__main__":
-    main()
+            state, batch = scheduler(executors), calls(target, source, cycles, store=store)
+            blocks = [block_of([measure(state, batch, service)]) for _ in range(repeats)]
+            series.append(Series(f"{executors} executors", "s", 1, blocks))
+        bench.add(Session(title, None, "alone", series))

@@ -4,19 +4,33 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
-
-from watching import wait_until
 
 from cloudburst import CloudburstConnection
 from cloudburst.core.messages import Message
 from cloudburst.core.wire import decode
 from cloudburst.kvs.embedded import EmbeddedServer
 from cloudburst.transport import Context, Inbox, Outlet, Poller
+
+_PATIENCE = 10.0
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Ask again and again until it is so.
+
+    Raises:
+        TimeoutError: it was not within ten seconds.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {_PATIENCE:g} seconds: {what}")
+        time.sleep(0.01)
 
 
 class Sent(NamedTuple):

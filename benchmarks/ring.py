@@ -1,23 +1,18 @@
-"""What a hop costs: a small message through three processes, over each transport.
-
-    python -m benchmarks.transport [--bytes N] [--calls N] [--blocks B]
+"""A small message round three processes, over each transport and over bare sockets.
 
 ::
 
     client ──▶ first ──▶ second ──▶ client
 
-Contenders, interleaved: `cloudburst.transport` over Unix sockets and over ZeroMQ, and the floors
-under them: bare pyzmq over Unix sockets, and bare sockets that one `recv` and one `send` serve.
+``python -m benchmarks.ring`` is one of the two processes behind the client.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -28,7 +23,8 @@ from typing import NamedTuple, Protocol
 import zmq
 
 from benchmarks.counters import Roles, this_process
-from benchmarks.measure import Contender, interleave, summary
+from benchmarks.measure import Contender
+from benchmarks.tasks import same
 from cloudburst.transport import Context, Poller
 
 ROOT = Path(__file__).parents[1]
@@ -44,16 +40,18 @@ class End(Protocol):
 
     def send(self, message: bytes) -> None: ...
     def receive(self) -> bytes: ...
+    def close(self) -> None: ...
 
 
 class Ours:
     """An inbox and an outlet."""
 
     def __init__(self, inbox: str, outlet: str) -> None:
-        context = Context()
-        self._inbox = context.bind(inbox)
-        self._outlet = context.connect(outlet)
+        self._context = Context()
+        self._inbox = self._context.bind(inbox)
+        self._outlet = self._context.connect(outlet)
         self._poller = Poller(self._inbox)
+        self._poller.add(self._outlet)  # whose peer may not be there yet
 
     def send(self, message: bytes) -> None:
         self._outlet.send([message])
@@ -64,15 +62,20 @@ class Ours:
             for _, frames in self._inbox.messages():
                 return bytes(frames[0])
 
+    def close(self) -> None:
+        self._inbox.close()
+        self._outlet.close()
+        self._context.close()
+
 
 class Pyzmq:
     """A ROUTER and a DEALER."""
 
     def __init__(self, inbox: str, outlet: str) -> None:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._router = context.socket(zmq.ROUTER)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._router = self._context.socket(zmq.ROUTER)
         self._router.bind(inbox)
-        self._dealer = context.socket(zmq.DEALER)
+        self._dealer = self._context.socket(zmq.DEALER)
         self._dealer.connect(outlet)
 
     def send(self, message: bytes) -> None:
@@ -80,6 +83,11 @@ class Pyzmq:
 
     def receive(self) -> bytes:
         return self._router.recv_multipart()[1]
+
+    def close(self) -> None:
+        self._router.close(0)
+        self._dealer.close(0)
+        self._context.term()
 
 
 class Bare:
@@ -97,6 +105,10 @@ class Bare:
         if not message:
             raise EOFError
         return message
+
+    def close(self) -> None:
+        self._inbox.close()
+        self._outlet.close()
 
 
 ENDS: dict[str, Callable[[str, str], End]] = {"ours": Ours, "pyzmq": Pyzmq, "bare": Bare}
@@ -136,7 +148,6 @@ class Ring:
         self._processes = [_start(end, *names) for names in others]
         self._end = ENDS[end](*client)
 
-    @property
     def roles(self) -> Roles:
         """This process and the two others."""
         first, second = (process.pid for process in self._processes)
@@ -148,11 +159,12 @@ class Ring:
         return int.from_bytes(self._end.receive()[:NUMBER], "big")
 
     def close(self) -> None:
-        """End the two processes."""
+        """End the two processes, and this end."""
         for process in self._processes:
             if process.stdin is not None:
                 process.stdin.close()
             process.wait(_TIMEOUT)
+        self._end.close()
 
 
 def rings(directory: Path, size: int, stack: ExitStack) -> list[Contender]:
@@ -170,11 +182,11 @@ def rings(directory: Path, size: int, stack: ExitStack) -> list[Contender]:
     )
     for _, ring in found:
         stack.callback(ring.close)
-    return [Contender(name, ring.call, lambda number: number, ring.roles) for name, ring in found]
+    return [Contender(name, ring.call, same, ring.roles) for name, ring in found]
 
 
 def _start(end: str, inbox: str, outlet: str) -> subprocess.Popen[bytes]:
-    line = [sys.executable, "-m", "benchmarks.transport", "--relay", end, inbox, outlet]
+    line = [sys.executable, "-m", "benchmarks.ring", end, inbox, outlet]
     descriptors = [int(inbox), int(outlet)] if end == "bare" else []
     return subprocess.Popen(line, cwd=ROOT, stdin=subprocess.PIPE, pass_fds=descriptors)
 
@@ -193,22 +205,7 @@ def relay(end: str, inbox: str, outlet: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.transport", description=__doc__)
-    parser.add_argument("--bytes", type=int, default=150, help="size of the message")
-    parser.add_argument("--calls", type=int, default=1000, help="calls in each block")
-    parser.add_argument("--blocks", type=int, default=9, help="blocks of each contender")
-    parser.add_argument("--relay", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.relay:
-        relay(*options.relay)
-    with tempfile.TemporaryDirectory(prefix="ring-") as directory, ExitStack() as stack:
-        contenders = rings(Path(directory), options.bytes, stack)
-        results = interleave(contenders, options.calls, options.blocks)
-    print("three hops      p50 us   p99 us   CPU us   switches")
-    for name, blocks in results.items():
-        figures = summary(blocks)
-        row = f"{figures.p50:9.1f}{figures.p99:9.1f}{figures.cpu:9.1f}{figures.switches:11.1f}"
-        print(f"{name:13}{row}")
+    relay(*sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Cloudburst, as a system to be measured."""
