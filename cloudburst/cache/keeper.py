@@ -22,6 +22,7 @@ import msgpack
 
 from cloudburst.cache.board import CacheBoard, clock
 from cloudburst.cache.folder import OwnFolder, file_name, room_in
+from cloudburst.cache.inventory import Inventory
 from cloudburst.cache.shelf import Shelf
 from cloudburst.kvs.keys import object_key, object_name
 from cloudburst.kvs.tracking import HEAD, Blind, Changed, Complete, Looked, Tracking
@@ -56,6 +57,7 @@ class CacheKeeper:
         tracking: tells of changes; None if the store cannot, and readers have to look each time.
         budget: bytes of all objects together.
         now: seconds of `board.clock`.
+        inventory: is told what is cached.
 
     Raises:
         OSError: the folder is not there any more; also from `turn`.
@@ -67,8 +69,10 @@ class CacheKeeper:
         tracking: Tracking | None,
         budget: int,
         now: Callable[[], float] = clock,
+        inventory: Inventory | None = None,
     ) -> None:
         self.shelf = Shelf(budget)
+        self._inventory = inventory or Inventory()
         self._budget = budget
         self._folder = folder
         self._tracking = tracking
@@ -107,6 +111,7 @@ class CacheKeeper:
         if self._offers.fileno() < 0:
             return
         self._board.trust(0.0)
+        self._inventory.clear()
         self._offers.close()
         if self._tracking is not None:
             self._tracking.close()
@@ -182,14 +187,17 @@ class CacheKeeper:
                 path.unlink(missing_ok=True)
                 self._board.advance()
                 return
+        self._inventory.add(offer.key, size)
         self._drop(self.shelf.add(offer.key, size, _modified(path), self._used, until))
 
     def _drop(self, keys: list[str]) -> None:
         if keys:
+            self._inventory.drop(keys)
             self._remove(map(self._path, keys))
 
     def _clear(self) -> None:
         self.shelf.clear()
+        self._inventory.clear()
         self._remove([*self._folder.objects.iterdir(), *self._folder.new.iterdir()])
 
     def _remove(self, paths: Iterable[Path]) -> None:

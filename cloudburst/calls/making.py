@@ -71,7 +71,7 @@ class CallMaker:
         """
         run_id = next(self._run_ids)
         parking = Parking(run_id, self._store) if store else None
-        spec, frames, references = pack_arguments(arguments, parking)
+        spec, frames, references, readers = pack_arguments(arguments, parking)
         if store:
             check_size(sum(map(len, frames)), f"the call of {target!r}")
         limit = options.timeout
@@ -88,5 +88,6 @@ class CallMaker:
             options=options,
             parent=parent,
             warm=warm,
+            readers=readers,
             frames=frames,
         )

@@ -7,7 +7,13 @@ from cloudburst.serialization.failures import (
     pack_cluster_failure,
     pack_failure,
 )
-from cloudburst.serialization.frames import has_references, join, join_for_store, split
+from cloudburst.serialization.frames import (
+    has_references,
+    join,
+    join_for_store,
+    size_in_store,
+    split,
+)
 from cloudburst.serialization.functions import (
     FunctionCode,
     LoadedClass,
@@ -45,6 +51,7 @@ __all__ = [
     "pack_scalar",
     "references_in",
     "resolve",
+    "size_in_store",
     "split",
     "unpack",
     "unpack_function",
