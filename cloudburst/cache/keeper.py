@@ -14,7 +14,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ import msgpack
 from cloudburst.cache.board import CacheBoard, clock
 from cloudburst.cache.folder import OwnFolder, file_name, room_in
 from cloudburst.cache.inventory import Inventory
+from cloudburst.cache.loading import MOST_WORDS
 from cloudburst.cache.shelf import Shelf
 from cloudburst.kvs.keys import object_key, object_name
 from cloudburst.kvs.tracking import HEAD, Blind, Changed, Complete, Looked, Tracking
@@ -39,7 +40,6 @@ ABANDONED = 60.0
 RESERVE = 0.2
 """Part of the shared memory that is not filled; executors, who read into it, leave less."""
 
-_MOST_WORDS = 8192
 _PAGE = 4096
 
 
@@ -139,16 +139,15 @@ class CacheKeeper:
     def _take_offers(self) -> None:
         while True:
             try:
-                words = self._offers.recv(_MOST_WORDS)
+                words = self._offers.recv(MOST_WORDS)
             except BlockingIOError:
                 return
-            match _read(words):
-                case [str() as key, str() as name] if "/" not in name:
-                    offer = _Offer(key, self._folder.new / name, self._clock())
-                case _:  # it was cut off
-                    continue
-            if not self._considers(offer):
-                offer.file.unlink(missing_ok=True)
+            for said in _read(words):
+                match said:
+                    case [str() as key, str() as name] if "/" not in name:
+                        offer = _Offer(key, self._folder.new / name, self._clock())
+                        if not self._considers(offer):
+                            offer.file.unlink(missing_ok=True)
 
     def _considers(self, offer: _Offer) -> bool:
         size = _size_of(offer.file)
@@ -225,11 +224,14 @@ class CacheKeeper:
         return self._folder.objects / file_name(key)
 
 
-def _read(words: bytes) -> object:
+def _read(words: bytes) -> Iterator[object]:
+    """The offers in a datagram, as far as it can be read."""
+    unpacker = msgpack.Unpacker(unicode_errors="surrogatepass")
+    unpacker.feed(words)
     try:
-        return msgpack.unpackb(words, unicode_errors="surrogatepass")
+        yield from unpacker
     except ValueError:
-        return None
+        return
 
 
 def _beginning(file: Path) -> bytes:
