@@ -39,7 +39,12 @@ _YOUNG = 10.0
 
 
 def memory_root() -> Path:
-    """Where files are memory; on systems that have no such place, the temporary directory."""
+    """Where files are memory; on systems that have no such place, the temporary directory.
+
+    ``CLOUDBURST_CACHE_DIR`` names another place, for all processes of a machine the same.
+    """
+    if chosen := os.environ.get("CLOUDBURST_CACHE_DIR"):
+        return Path(chosen)
     memory = Path("/dev/shm")  # noqa: S108  its folders are private
     if sys.platform == "linux" and os.access(memory, os.W_OK):
         return memory
@@ -161,12 +166,18 @@ def folders(root: Path | None = None) -> set[Path]:
     return _folders(root or memory_root(), _prefix())
 
 
-def remove_dead(root: Path | None = None) -> None:
-    """Remove the folders of this user's hosts that are gone."""
+def dead_folders(root: Path | None = None) -> set[Path]:
+    """The folders of this user's hosts that are gone."""
     root = root or memory_root()
-    dead = [path for path in folders(root) if _has_no_owner(path)]
-    dead += [path for path in _folders(root, f".{_prefix()}") if _was_never_finished(path)]
-    for path in dead:
+    unfinished = _folders(root, f".{_prefix()}")
+    return {path for path in folders(root) if _has_no_owner(path)} | {
+        path for path in unfinished if _was_never_finished(path)
+    }
+
+
+def remove_dead(root: Path | None = None) -> None:
+    """Remove what `dead_folders` finds."""
+    for path in dead_folders(root):
         shutil.rmtree(path, ignore_errors=True)  # somebody else may be faster
 
 

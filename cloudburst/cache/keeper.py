@@ -173,21 +173,31 @@ class CacheKeeper:
         if self._has(offer):
             offer.file.unlink(missing_ok=True)
             return
+        os.utime(offer.file)
+        # Others go before it comes: there is never more than the budget.
+        now = _modified(offer.file)
+        self._drop(self.shelf.add(offer.key, size, now, self._used, until))
+        if self._moves_in(offer):
+            self._inventory.add(offer.key, size)
+        else:
+            offer.file.unlink(missing_ok=True)
+            self.shelf.drop(offer.key)
+            self._drop([offer.key])  # an older one
+
+    def _moves_in(self, offer: _Offer) -> bool:
+        """Put the file where readers look, unless it was written here since it was looked at."""
         with self._folder.changing() as alone:
-            # Written on this machine since it was looked at: whoever wrote it counts on that.
+            # Whoever wrote it counts on it not to be published.
             if not alone or self._board.written(offer.key) >= offer.since:
-                offer.file.unlink(missing_ok=True)
-                return
+                return False
             path = self._path(offer.key)
-            os.utime(offer.file)
             offer.file.replace(path)
             if self._board.written(offer.key) >= offer.since:
                 # By somebody who did not wait any longer, because this process was stopped.
                 path.unlink(missing_ok=True)
                 self._board.advance()
-                return
-        self._inventory.add(offer.key, size)
-        self._drop(self.shelf.add(offer.key, size, _modified(path), self._used, until))
+                return False
+        return True
 
     def _drop(self, keys: list[str]) -> None:
         if keys:

@@ -10,14 +10,14 @@ from typing import Any, Final, NamedTuple
 
 from cloudburst.kvs.base import Operation, Place
 from cloudburst.kvs.channel import Channel, Lost, Refused, ReplyError, Unreachable
-from cloudburst.kvs.commands import LOAD_SCRIPTS, MISSING, Command
+from cloudburst.kvs.commands import MISSING, Command
 from cloudburst.kvs.connection import (
     TRANSIENT,
     Patience,
     ask,
     code_of,
     doubt,
-    open_channel,
+    open_scripted_channel,
     outage,
     refusal,
 )
@@ -218,14 +218,7 @@ class ClusterStore:
 
     def _connect(self, url: str, left: float) -> Channel:
         self._drop(url)
-        channel = open_channel(url, min(left, _ANSWER_IN))
-        try:
-            channel.exchange(LOAD_SCRIPTS)
-        except BaseException as error:
-            channel.close()
-            if isinstance(error, Lost | Refused):  # with too many clients, it lets us in first
-                raise Unreachable(str(error)) from error
-            raise
+        channel = open_scripted_channel(url, min(left, _ANSWER_IN))
         self._channels[url] = channel
         return channel
 

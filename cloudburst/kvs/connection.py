@@ -21,7 +21,7 @@ from cloudburst.kvs.channel import (
     ReplyError,
     Unreachable,
 )
-from cloudburst.kvs.commands import Command
+from cloudburst.kvs.commands import LOAD_SCRIPTS, Command
 from cloudburst.kvs.sentinel import find_primary
 from cloudburst.kvs.urls import Kind, read_url, scrubbed
 
@@ -95,6 +95,24 @@ def open_channel(url: str, timeout: float) -> Channel:
     """
     connection = _connect(url, timeout)
     return Channel(_socket_of(connection), connection.disconnect, timeout)
+
+
+def open_scripted_channel(url: str, timeout: float) -> Channel:
+    """As `open_channel`, to a server that knows our scripts by then.
+
+    Raises:
+        Unreachable: there is no server, or it did not answer.
+        Refused: it wants another password, or has no such database.
+    """
+    channel = open_channel(url, timeout)
+    try:
+        channel.exchange(LOAD_SCRIPTS)
+    except BaseException as error:
+        channel.close()
+        if isinstance(error, Lost | Refused):  # with too many clients, it lets us in first
+            raise Unreachable(str(error)) from error
+        raise
+    return channel
 
 
 def open_polled_channel(url: str, timeout: float) -> PolledChannel:

@@ -12,14 +12,14 @@ from typing import Any
 
 from cloudburst.kvs.base import Operation, Place
 from cloudburst.kvs.channel import Channel, Lost, Refused, ReplyError, Unreachable
-from cloudburst.kvs.commands import LOAD_SCRIPTS, MISSING, Command, answers, encode, is_repeatable
+from cloudburst.kvs.commands import MISSING, Command, answers, encode, is_repeatable
 from cloudburst.kvs.connection import (
     TRANSIENT,
     Patience,
     check_url,
     code_of,
     doubt,
-    open_channel,
+    open_scripted_channel,
     refusal,
 )
 
@@ -160,14 +160,7 @@ class RedisStore:
 
     def _connect(self, left: float) -> Channel:
         self._drop()
-        channel = open_channel(self._url, left)
-        try:
-            channel.exchange(LOAD_SCRIPTS)
-        except BaseException as error:
-            channel.close()
-            if isinstance(error, Lost | Refused):  # with too many clients, it lets us in first
-                raise Unreachable(str(error)) from error
-            raise
+        channel = open_scripted_channel(self._url, left)
         self._channel = channel
         return channel
 

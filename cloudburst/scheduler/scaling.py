@@ -196,6 +196,8 @@ class Scaling:
             else:
                 short = True
         wanting = cold + max(0, math.ceil(wanted) - idle)
+        if idle == len(executors):  # and yet the eldest waits: these are too few for it
+            wanting = max(wanting, 1)
         if not short:
             return wanting
         # Short ones need no executors of their own, but some that are not held up.

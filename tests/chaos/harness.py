@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cloudburst.cache.folder import dead_folders
 from cloudburst.config import run_root
 
 from . import evidence as find
@@ -31,7 +32,6 @@ from .workload import (
 )
 
 LASTING = 2
-SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Chaos:
         self.options = options
         run_root().mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory = Path(tempfile.mkdtemp(prefix="ch", dir=run_root()))
-        self.memory = _shared_memory()
+        self.memory = dead_folders()
         self.cluster = Cluster(self.directory, options.transport)
         self.accounts: list[tuple[Path, str, bool]] = []
         self.clients: list[Process] = []
@@ -136,7 +136,7 @@ class Chaos:
         self.remains.processes, files = self.cluster.leftovers()
         self.remains.sockets = [name for name in files if name.startswith("c-")]
         self.remains.files = [name for name in files if not name.startswith("c-")]
-        self.remains.memory = sorted(_shared_memory() - self.memory)
+        self.remains.memory = sorted(map(str, dead_folders() - self.memory))
         find.read_logs(self.cluster, self.remains)
 
     def _evidence(
@@ -195,7 +195,3 @@ class Chaos:
             while READY not in log.read_text():
                 assert time.monotonic() < deadline, f"{client.name} does not start"
                 time.sleep(0.02)
-
-
-def _shared_memory() -> set[str]:
-    return {path.name for path in SHARED_MEMORY.iterdir()} if SHARED_MEMORY.exists() else set()

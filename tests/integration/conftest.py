@@ -21,10 +21,8 @@ from watching import alive, files_under, wait_until
 from zmq.utils.garbage import GarbageCollectorThread
 
 from cloudburst import CloudburstConnection, LocalCluster
-from cloudburst.cache.folder import _has_no_owner, folders
+from cloudburst.cache.folder import dead_folders
 from cloudburst.kvs.embedded import EmbeddedServer
-
-SHARED_MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture
@@ -39,7 +37,7 @@ def run_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def leaves_nothing(run_dir: Path) -> Iterator[None]:
     """Fail a test that leaves a process, thread, file or piece of shared memory behind."""
-    processes, threads, memory = _children(), _threads(), _shared_memory()
+    processes, threads, memory = _children(), _threads(), dead_folders()
     yield
 
     gc.collect()
@@ -54,7 +52,7 @@ def leaves_nothing(run_dir: Path) -> Iterator[None]:
         2.0,
     )
     wait_until(
-        lambda: not (left := _shared_memory() - memory) or print(left),
+        lambda: not (left := dead_folders() - memory) or print(left),
         "the test's shared memory is removed",
         2.0,
     )
@@ -183,11 +181,3 @@ def _children() -> set[psutil.Process]:
 def _threads() -> set[threading.Thread]:
     """All but the one that pyzmq keeps for messages it does not copy, once it has sent one."""
     return {t for t in threading.enumerate() if not isinstance(t, GarbageCollectorThread)}
-
-
-def _shared_memory() -> set[Path]:
-    """All that is there, but for the caches of hosts that live: of those only the host is ours."""
-    if not SHARED_MEMORY.exists():
-        return set()
-    alive = {path for path in folders() if not _has_no_owner(path)}
-    return {path for path in SHARED_MEMORY.iterdir() if path not in alive}

@@ -179,7 +179,7 @@ def test_values_of_every_kind_come_out_of_the_cache_as_they_were_put(
         np.zeros((0, 5)),
         {"nested": [np.arange(20_000), (b"x" * 100_000, "ä" * 100_000)]},
         [str(number) for number in range(30_000)],
-        7,
+        7.5,
         None,
     ]
     same = connection.register(lambda _, value: value, "same")

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +60,17 @@ def warm(connection: CloudburstConnection, key: str, value: int) -> Callable[...
 
 
 OWNER = """
-import sys, numpy
+import numpy, time
 from cloudburst import LocalCluster
 
 cluster = LocalCluster(2)
 connection = cluster.connect()
 connection.put_object("k", numpy.full(20_000, 1))
 read = connection.register(lambda library, key: int(library.get(key)[0]), "read")
-for _ in range(10):
-    assert read("k").get(10) == 1
 print("ready")
-sys.stdin.read()
+while True:
+    assert read("k").get(10) == 1
+    time.sleep(0.01)
 """
 
 
@@ -79,16 +80,14 @@ def test_killed_all_at_once_nothing_stale_is_used_or_left(run_dir: Path) -> None
     assert next_line(owner) == "ready"
     (old,) = (path for path in folders() - before if _is_of(path, owner.pid))
     wait_until(lambda: cached_in(old), "it is cached")
-    everybody = [psutil.Process(owner.pid), *family(owner.pid)]
+    everybody = _stopped(owner.pid)
     assert len(everybody) >= 6
-    for process in everybody:
-        process.suspend()
     for process in everybody:
         process.kill()
     owner.wait()
     assert owner.stdout is not None
     owner.stdout.close()
-    wait_gone(everybody)
+    wait_gone([*everybody])
     assert old in folders()
 
     with LocalCluster(2) as cluster, cluster.connect() as connection:
@@ -101,6 +100,17 @@ def test_killed_all_at_once_nothing_stale_is_used_or_left(run_dir: Path) -> None
     assert not folders() - before
     for path in run_dir.iterdir():  # what the first one left
         _remove(path)
+
+
+def _stopped(pid: int) -> set[psutil.Process]:
+    """A process and its descendants, who do nothing any more; some may be ending, or be born."""
+    stopped: set[psutil.Process] = set()
+    while new := {psutil.Process(pid), *family(pid)} - stopped:
+        for process in new:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+                stopped.add(process)
+    return stopped
 
 
 def _is_of(folder: Path, pid: int) -> bool:

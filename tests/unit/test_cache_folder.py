@@ -186,8 +186,19 @@ def test_names_of_files_are_short_and_differ() -> None:
 
 
 def test_where_shared_memory_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLOUDBURST_CACHE_DIR", raising=False)
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert memory_root() == Path(module.tempfile.gettempdir())
+
+
+def test_the_place_may_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CLOUDBURST_CACHE_DIR", str(tmp_path))
+    folder = OwnFolder("h")
+
+    assert folder.path.parent == tmp_path
+    assert folders() == {folder.path}
+    folder.remove()
+    assert folders() == set()
 
 
 def test_a_part_of_the_room_is_left_to_others(tmp_path: Path) -> None:

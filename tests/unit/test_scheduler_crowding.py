@@ -6,12 +6,13 @@ import pytest
 from elastic import cluster_of, resized
 from scheduling import SHORT, Cluster, context, ends, sent, started
 
+from cloudburst.core.dag import FirstOf
 from cloudburst.core.hosts import NOBODY, PoolSize
 from cloudburst.core.messages import HandBack, Start
 from cloudburst.errors import Overloaded
 from cloudburst.scheduler.events import Command
 from cloudburst.scheduler.run import CRAMPED
-from cloudburst.scheduler.scaling import GROW_AFTER, STUCK_AFTER
+from cloudburst.scheduler.scaling import GROW_AFTER, GROW_EVERY, STUCK_AFTER
 
 PAIR = [("one", "f"), ("two", "f"), ("end", "f")]
 EDGES = [("one", "end"), ("two", "end")]
@@ -101,6 +102,29 @@ def test_and_not_more_for_many_of_them() -> None:
     crowd(cluster, "r0")
 
     assert resized(cluster.live(1.0)) == [("host", 2)]
+
+
+def test_a_run_for_which_all_are_too_few_though_they_are_idle_gets_another() -> None:
+    """Races in a row need more executors than any of its depths has long work for."""
+    cluster = cluster_of("a", "b", size=PoolSize(2, 8, 8, 30.0))
+    cluster.register("f")
+    first = [FirstOf((name, "f"), b"none") for name in ("second", "fourth", "last")]
+    steps = [("first", "f"), first[0], ("third", "f"), first[1], ("fifth", "f"), first[2]]
+    edges = [
+        *(("first", "second"), ("second", "third")),
+        *(("first", "fourth"), ("third", "fourth"), ("fourth", "fifth")),
+        *(("fourth", "last"), ("fifth", "last")),
+    ]
+    cluster.dag("races", steps, edges)
+    plan = cluster.state.registrar.registry.plan("races", is_dag=True)
+    cluster.times.crowding.add(plan.id)
+    cluster.call("r1", "races")
+
+    for count, name in enumerate("cde", start=3):
+        assert cluster.places("r1") == []
+        assert resized(cluster.live(GROW_EVERY)) == [("host", count)]
+        cluster.join(name)
+    assert len(set(cluster.places("r1"))) == 5
 
 
 # executors that are let go
