@@ -14,7 +14,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,8 @@ import msgpack
 
 from cloudburst.cache.board import CacheBoard, clock
 from cloudburst.cache.folder import OwnFolder, file_name, room_in
+from cloudburst.cache.inventory import Inventory
+from cloudburst.cache.loading import MOST_WORDS
 from cloudburst.cache.shelf import Shelf
 from cloudburst.kvs.keys import object_key, object_name
 from cloudburst.kvs.tracking import HEAD, Blind, Changed, Complete, Looked, Tracking
@@ -38,7 +40,6 @@ ABANDONED = 60.0
 RESERVE = 0.2
 """Part of the shared memory that is not filled; executors, who read into it, leave less."""
 
-_MOST_WORDS = 8192
 _PAGE = 4096
 
 
@@ -56,6 +57,7 @@ class CacheKeeper:
         tracking: tells of changes; None if the store cannot, and readers have to look each time.
         budget: bytes of all objects together.
         now: seconds of `board.clock`.
+        inventory: is told what is cached.
 
     Raises:
         OSError: the folder is not there any more; also from `turn`.
@@ -67,8 +69,10 @@ class CacheKeeper:
         tracking: Tracking | None,
         budget: int,
         now: Callable[[], float] = clock,
+        inventory: Inventory | None = None,
     ) -> None:
         self.shelf = Shelf(budget)
+        self._inventory = inventory or Inventory()
         self._budget = budget
         self._folder = folder
         self._tracking = tracking
@@ -107,6 +111,7 @@ class CacheKeeper:
         if self._offers.fileno() < 0:
             return
         self._board.trust(0.0)
+        self._inventory.clear()
         self._offers.close()
         if self._tracking is not None:
             self._tracking.close()
@@ -134,16 +139,15 @@ class CacheKeeper:
     def _take_offers(self) -> None:
         while True:
             try:
-                words = self._offers.recv(_MOST_WORDS)
+                words = self._offers.recv(MOST_WORDS)
             except BlockingIOError:
                 return
-            match _read(words):
-                case [str() as key, str() as name] if "/" not in name:
-                    offer = _Offer(key, self._folder.new / name, self._clock())
-                case _:  # it was cut off
-                    continue
-            if not self._considers(offer):
-                offer.file.unlink(missing_ok=True)
+            for said in _read(words):
+                match said:
+                    case [str() as key, str() as name] if "/" not in name:
+                        offer = _Offer(key, self._folder.new / name, self._clock())
+                        if not self._considers(offer):
+                            offer.file.unlink(missing_ok=True)
 
     def _considers(self, offer: _Offer) -> bool:
         size = _size_of(offer.file)
@@ -173,7 +177,9 @@ class CacheKeeper:
         # Others go before it comes: there is never more than the budget.
         now = _modified(offer.file)
         self._drop(self.shelf.add(offer.key, size, now, self._used, until))
-        if not self._moves_in(offer):
+        if self._moves_in(offer):
+            self._inventory.add(offer.key, size)
+        else:
             offer.file.unlink(missing_ok=True)
             self.shelf.drop(offer.key)
             self._drop([offer.key])  # an older one
@@ -195,10 +201,12 @@ class CacheKeeper:
 
     def _drop(self, keys: list[str]) -> None:
         if keys:
+            self._inventory.drop(keys)
             self._remove(map(self._path, keys))
 
     def _clear(self) -> None:
         self.shelf.clear()
+        self._inventory.clear()
         self._remove([*self._folder.objects.iterdir(), *self._folder.new.iterdir()])
 
     def _remove(self, paths: Iterable[Path]) -> None:
@@ -226,11 +234,14 @@ class CacheKeeper:
         return self._folder.objects / file_name(key)
 
 
-def _read(words: bytes) -> object:
+def _read(words: bytes) -> Iterator[object]:
+    """The offers in a datagram, as far as it can be read."""
+    unpacker = msgpack.Unpacker(unicode_errors="surrogatepass")
+    unpacker.feed(words)
     try:
-        return msgpack.unpackb(words, unicode_errors="surrogatepass")
+        yield from unpacker
     except ValueError:
-        return None
+        return
 
 
 def _beginning(file: Path) -> bytes:

@@ -6,7 +6,7 @@ import itertools
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,6 +22,9 @@ from cloudburst.mapping import map_file
 
 RESERVE = 0.1
 """Part of the shared memory that is left to others."""
+
+MOST_WORDS = 8192
+"""Bytes of a datagram with offers."""
 
 Undisturbed: TypeAlias = Callable[[], AbstractContextManager[None]]
 """Makes contexts for what must not be interrupted half-way."""
@@ -70,10 +73,12 @@ class Loader:
             with self._undisturbed():
                 arrived()
                 found = dict(zip(names, blobs, strict=True))
+                offers: list[tuple[str, Path]] = []
                 for name, blob in found.items():
                     if (file := files.take(blob)) is not None:
                         found[name] = blob.toreadonly()
-                        self._offer(name, file)
+                        offers.append((name, file))
+                self._offer(offers)
         finally:
             files.remove()
         return found
@@ -89,7 +94,7 @@ class Loader:
             except OSError:
                 _unlink(file)
                 return
-            self._offer(name, file)
+            self._offer([(name, file)])
 
     def close(self) -> None:
         """Give back the socket."""
@@ -103,12 +108,25 @@ class Loader:
     def _new_file(self) -> Path:
         return self._folder.new / f"{self._name}.{next(self._numbers)}"
 
-    def _offer(self, name: str, file: Path) -> None:
+    def _offer(self, offers: Sequence[tuple[str, Path]]) -> None:
+        """Offer files; many together, as few datagrams wait to be read at a time."""
+        words, files = b"", list[Path]()
+        for name, file in offers:
+            more: bytes = msgpack.packb((name, file.name), unicode_errors="surrogatepass")
+            if files and len(words) + len(more) > MOST_WORDS:
+                self._send(words, files)
+                words, files = b"", []
+            words += more
+            files.append(file)
+        if files:
+            self._send(words, files)
+
+    def _send(self, words: bytes, files: Iterable[Path]) -> None:
         try:
-            words: bytes = msgpack.packb((name, file.name), unicode_errors="surrogatepass")
             self._offers.sendto(words, os.fspath(self._folder.offers))
         except OSError:  # the keeper has ended, or has too much to do
-            _unlink(file)
+            for file in files:
+                _unlink(file)
 
 
 class _Files:

@@ -25,6 +25,7 @@ class PackedArguments(NamedTuple):
     spec: Arguments
     frames: list[Buffer]
     references: tuple[str, ...]
+    readers: tuple[str, ...]
 
 
 def arguments_of(arg_map: Mapping[str, Any]) -> NamedArguments:
@@ -84,6 +85,7 @@ def pack_arguments(arguments: NamedArguments, parking: Parking | None = None) ->
     spec: list[tuple[str, str, int]] = []
     frames: list[Buffer] = []
     references: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
     for number, (step, keyword, value) in enumerate(arguments, 1):
         check_text(keyword, f"name of argument {number}")
         packed = pack(value, f"argument {keyword or number} of {step!r}")
@@ -93,9 +95,11 @@ def pack_arguments(arguments: NamedArguments, parking: Parking | None = None) ->
         spec.append((step, keyword, len(packed.frames)))
         # A snapshot: the caller may change its arrays while the call is under way.
         frames += [f if isinstance(f, bytes) else bytes(f) for f in packed.frames]
-        references += packed.references
+        if packed.references:
+            references += packed.references
+            readers += (step,) * len(packed.references)
     _check_number(len(frames), "arguments and large arrays in them")
-    return PackedArguments(tuple(spec), frames, references)
+    return PackedArguments(tuple(spec), frames, references, readers)
 
 
 def _check_number(number: int, what: str) -> None:

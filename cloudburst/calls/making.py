@@ -74,7 +74,7 @@ class CallMaker:
         """
         run_id = next(self._run_ids)
         parking = Parking(run_id, self._store, self._leave) if store else None
-        spec, frames, references = pack_arguments(arguments, parking)
+        spec, frames, references, readers = pack_arguments(arguments, parking)
         if store:
             check_size(sum(map(len, frames)), f"the call of {target!r}")
         limit = options.timeout
@@ -91,5 +91,6 @@ class CallMaker:
             options=options,
             parent=parent,
             warm=warm,
+            readers=readers,
             frames=frames,
         )

@@ -27,11 +27,27 @@ class PoolSize(NamedTuple):
     idle_timeout: float
 
 
+class CacheChanges(NamedTuple):
+    """What has changed in a machine's cache, of objects that are worth a word.
+
+    Attributes:
+        number: counts the changes that were told; those of a number that was told are none.
+        added: keys and bytes.
+        dropped: keys.
+        whole: whether nothing is cached but these, whatever was told before.
+    """
+
+    number: int = 0
+    added: tuple[tuple[str, int], ...] = ()
+    dropped: tuple[str, ...] = ()
+    whole: bool = False
+
+
 class Heartbeat(NamedTuple):
     """A host is alive, and so are these executors of its own (names).
 
     The four fields after them are its `PoolSize`; ``resources`` are what it has that not every
-    host has, and functions may need.
+    host has, and functions may need; the rest are the `CacheChanges` since the last heartbeat.
     """
 
     protocol: int
@@ -42,11 +58,20 @@ class Heartbeat(NamedTuple):
     ceiling: int
     idle_timeout: float
     resources: tuple[str, ...] = ()
+    number: int = 0
+    added: tuple[tuple[str, int], ...] = ()
+    dropped: tuple[str, ...] = ()
+    whole: bool = False
 
     @property
     def size(self) -> PoolSize:
         """How many executors the host runs."""
         return PoolSize(*self[3:7])
+
+    @property
+    def changes(self) -> CacheChanges:
+        """What has changed in its cache."""
+        return CacheChanges(*self[8:12])
 
 
 class ExecutorDied(NamedTuple):
@@ -106,6 +131,28 @@ class Fence(NamedTuple):
     executors: tuple[str, ...]
 
 
+class Prefetch(NamedTuple):
+    """Bring these objects into the machine's cache: they are about to be read there."""
+
+    names: tuple[str, ...]
+
+
+class Recount(NamedTuple):
+    """Say anew what is cached: before the changes of that number, others were not heard of."""
+
+    number: int
+
+
 HostMessage: TypeAlias = (
-    Heartbeat | ExecutorDied | Draining | Drained | Resize | Retire | Knock | Replace | Fence
+    Heartbeat
+    | ExecutorDied
+    | Draining
+    | Drained
+    | Resize
+    | Retire
+    | Knock
+    | Replace
+    | Fence
+    | Prefetch
+    | Recount
 )

@@ -14,7 +14,7 @@ Who says what to whom::
     executor  -> client     Result (through the scheduler as Relay where it cannot be reached)
     executor  -> scheduler  ExecutorReady Finished HandBack Yield Standing Blocked Relay
     host      -> scheduler  Heartbeat ExecutorDied Draining
-    scheduler -> host       Resize Retire Knock Replace Fence Drained
+    scheduler -> host       Resize Retire Knock Replace Fence Drained Prefetch Recount
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cloudburst.core.hosts import HostMessage
 from cloudburst.core.options import Options
 from cloudburst.core.requests import Reply, Request
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Raised whenever a message changes; peers of another number are told so and refused."""
 
 Buffer: TypeAlias = bytes | memoryview
@@ -122,9 +122,10 @@ class Welcome(NamedTuple):
 class Call(NamedTuple):
     """Run a DAG, or a lone function if ``is_dag`` is false.
 
-    ``references`` are the KVS keys that stand for values among the arguments, ``patience`` the
-    seconds that they may take to appear there. ``parent`` is the run whose code calls; "" for a
-    client. If ``warm`` is not 0, code is only loaded, until so many executors have it.
+    ``references`` are the KVS keys that stand for values among the arguments, ``readers`` the step
+    that gets each of them, ``patience`` the seconds that they may take to appear there. ``parent``
+    is the run whose code calls; "" for a client. If ``warm`` is not 0, code is only loaded, until
+    so many executors have it.
     """
 
     run_id: str
@@ -139,6 +140,7 @@ class Call(NamedTuple):
     options: Options
     parent: str = ""
     warm: int = 0
+    readers: tuple[str, ...] = ()
     frames: Frames = ()
 
 

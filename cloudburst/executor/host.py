@@ -21,6 +21,8 @@ from cloudburst.core.hosts import (
     Heartbeat,
     Knock,
     PoolSize,
+    Prefetch,
+    Recount,
     Replace,
     Resize,
     Retire,
@@ -149,9 +151,8 @@ class Host:
                     self._config.ceiling,
                     self._config.idle_timeout,
                 )
-                self._dealer.send(
-                    encode(Heartbeat(PROTOCOL, self.name, names, *size, self._resources))
-                )
+                beat = (PROTOCOL, self.name, names, *size, self._resources)
+                self._dealer.send(encode(Heartbeat(*beat, *self._cache.inventory.changes())))
                 if self._said_ready:
                     self._renewal.renew()
             case ReportDeath():
@@ -255,6 +256,10 @@ class Host:
         match message:
             case Resize() | Retire() | Knock() | Replace() | Fence() | Drained():
                 self._feed(message)
+            case Prefetch(names=names):
+                self._cache.prefetch(names)
+            case Recount(number=number):
+                self._cache.inventory.recount(number)
             case _:
                 _log.warning("a host is not sent a %s", type(message).__name__)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 from cloudburst.cache.reader import ObjectReader, Stored
 from cloudburst.core.ids import is_parked
-from cloudburst.core.messages import Frames, RunContext
+from cloudburst.core.messages import Frames
 from cloudburst.core.plan import PlanStep
 from cloudburst.errors import (
     InvocationCancelledError,
@@ -53,6 +54,32 @@ class DoesNotCount(Exception):
 
 class NotThereYet(Exception):
     """What a step refers to is not there, and others are not to wait for it."""
+
+
+There: TypeAlias = Mapping[str, Stored | None]
+"""Objects by their keys; None, or nothing, for one that is missing."""
+
+
+class Given(NamedTuple):
+    """A step's own arguments as they came, with references in them.
+
+    Attributes:
+        work: the segment.
+        values: all of them.
+        positional: where in ``values`` the positional ones are, in order.
+        keywords: where the others are.
+        wanted: the references in them, each with the place of its argument.
+    """
+
+    work: Work
+    values: list[Any]
+    positional: list[int]
+    keywords: dict[str, int]
+    wanted: list[tuple[int, CloudburstReference]]
+
+    def names(self) -> list[str]:
+        """The keys of all that is referred to."""
+        return [reference.key for _, reference in self.wanted]
 
 
 class Inputs:
@@ -105,67 +132,107 @@ class Inputs:
             known = self._invalid[head.invalid] = unpack(split(head.invalid))
         return known
 
-    def with_own_arguments(
-        self, work: Work, step: int, upstream: list[Any], *, waits: bool = True
-    ) -> tuple[list[Any], dict[str, Any]]:
-        """A step's positional arguments, those from other steps last, and its keywords.
+    def given(self, work: Work, step: int) -> Given:
+        """A step's own arguments, as they came."""
+        positional: list[int] = []
+        keywords: dict[str, int] = {}
+        values: list[Any] = []
+        wanted: list[tuple[int, CloudburstReference]] = []
+        for argument in work.arguments:
+            if argument.step != step:
+                continue
+            value, refers = self._argument(argument, work.run_id)
+            if argument.keyword:
+                keywords[argument.keyword] = len(values)
+            else:
+                positional.append(len(values))
+            if refers:
+                wanted += [(len(values), reference) for reference in references_in(value)]
+            values.append(value)
+        return Given(work, values, positional, keywords, wanted)
 
-        ``waits`` is whether there is time for references to appear.
+    def _argument(self, argument: Argument, run_id: str) -> tuple[Any, bool]:
+        """An argument, and whether there are references in it."""
+        value = unpack(argument.frames)
+        if not has_references(argument.frames):
+            return value, False
+        if isinstance(value, CloudburstReference) and is_parked(value.key, run_id):
+            # An argument like others, only larger: it is the function's own.
+            blob = self._objects.take(value.key)
+            if blob is not None:
+                return value_of(blob), False
+        return value, True
+
+    def read(self, givens: Iterable[Given]) -> There:
+        """What is there of all that arguments refer to, in one round trip.
+
+        Raises:
+            KVSUnavailable: the store does not answer.
+        """
+        wants = [given for given in givens if given.wanted]
+        fresh = any(given.work.route.context.fresh for given in wants)
+        return self._read((name for given in wants for name in given.names()), fresh=fresh)
+
+    def _read(self, names: Iterable[str], *, fresh: bool) -> There:
+        once = list(dict.fromkeys(names))
+        return dict(zip(once, self._objects.read(once, fresh=fresh), strict=True)) if once else {}
+
+    def resolved(
+        self, given: Given, there: There, *, waits: bool = True
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """A step's own arguments: the positional ones, and those with keywords.
+
+        Args:
+            given: as they came.
+            there: what was `read`.
+            waits: whether there is time for references to appear.
 
         Raises:
             KeyNotFound: nothing appeared in time under what a reference names.
             NotThereYet: nothing is there now, and it does not wait.
             StepFailed: a reference is to a run that failed.
         """
-        positional: list[Any] = []
-        keywords: dict[str, Any] = {}
-        for argument in work.arguments:
-            if argument.step != step:
-                continue
-            value = self._argument(argument, work.route.context, work.run_id, waits=waits)
-            if argument.keyword:
-                keywords[argument.keyword] = value
-            else:
-                positional.append(value)
-        return positional + upstream, keywords
-
-    def _argument(
-        self, argument: Argument, context: RunContext, run_id: str, *, waits: bool
-    ) -> Any:
-        value = unpack(argument.frames)
-        if not has_references(argument.frames):
-            return value
-        patience = context.patience if waits else None
-        if isinstance(value, CloudburstReference) and is_parked(value.key, run_id):
-            # An argument like others, only larger: it is the function's own.
-            blob = self._objects.take(value.key)
-            if blob is not None:
-                return value_of(blob)
-        found = self._fetch(references_in(value), patience, fresh=context.fresh)
-        return resolve(value, found.__getitem__)
+        values = given.values
+        if given.wanted:
+            found = self._fetch(given, there, waits=waits)
+            values = [
+                resolve(value, found[number].__getitem__) if number in found else value
+                for number, value in enumerate(values)
+            ]
+        keywords = {name: values[number] for name, number in given.keywords.items()}
+        return [values[number] for number in given.positional], keywords
 
     def _fetch(
-        self, references: list[CloudburstReference], timeout: float | None, *, fresh: bool
-    ) -> dict[CloudburstReference, Any]:
-        """Read what references stand for; keys may not be there yet, unless that is None."""
-        found: dict[CloudburstReference, Any] = {}
+        self, given: Given, there: There, *, waits: bool
+    ) -> dict[int, dict[CloudburstReference, Any]]:
+        """What references of each argument stand for; keys may not be there yet, if it waits."""
+        context = given.work.route.context
+        missing = dict.fromkeys(given.wanted)
+        # Each argument has values of its own, as if it had been sent.
+        found = defaultdict[int, dict[CloudburstReference, Any]](dict)
+
+        def take(there: There) -> bool:
+            for number, reference in list(missing):
+                stored = there.get(reference.key)
+                if stored is not None:
+                    found[number][reference] = _referenced(reference, stored)
+                    del missing[number, reference]
+            return not missing
 
         def all_are_there() -> bool:
-            missing = [reference for reference in references if reference not in found]
-            read = self._objects.read([reference.key for reference in missing], fresh=fresh)
-            for reference, stored in zip(missing, read, strict=True):
-                if stored is not None:
-                    found[reference] = _referenced(reference, stored)
-            return len(found) == len(references)
+            names = [reference.key for _, reference in missing]
+            return take(self._read(names, fresh=context.fresh))
 
-        if all_are_there():
+        if take(there):
             return found
-        if timeout is None:
+        if not waits:
             raise NotThereYet
-        self._wait_for(all_are_there, timeout)
-        if len(found) < len(references):
-            names = ", ".join(repr(r.key) for r in references if r not in found)
-            raise KeyNotFound(f"nothing was stored under {names} within {timeout:g} seconds")
+        self._wait_for(all_are_there, context.patience)
+        if missing:
+            names = ", ".join(dict.fromkeys(repr(reference.key) for _, reference in missing))
+            raise KeyNotFound(
+                f"nothing was stored under {names} within {context.patience:g} seconds"
+            )
         return found
 
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import GeneratorType
@@ -18,6 +19,7 @@ from cloudburst.errors import (
     CloudburstError,
     InvocationCancelledError,
     InvocationTimedOutError,
+    KVSUnavailable,
     SerializationError,
 )
 from cloudburst.executor.batching import Call, alike, apart, together
@@ -25,7 +27,14 @@ from cloudburst.executor.calling import Called, arity_problem
 from cloudburst.executor.doorbell import Doorbell
 from cloudburst.executor.events import Done, Ending, Input, Local, Work
 from cloudburst.executor.functions import Functions, NotLoaded
-from cloudburst.executor.inputs import DoesNotCount, Inputs, NotThereYet, StepFailed
+from cloudburst.executor.inputs import (
+    DoesNotCount,
+    Given,
+    Inputs,
+    NotThereYet,
+    StepFailed,
+    There,
+)
 from cloudburst.executor.library import UserLibrary
 from cloudburst.executor.nested import NestedCalls
 from cloudburst.executor.post import PostOffice
@@ -131,7 +140,10 @@ class Runner:
             step = plan.steps[number]
             keywords: dict[str, Any] = {}
             if work.arguments:
-                values, keywords = self._inputs.with_own_arguments(work, number, values)
+                given = self._inputs.given(work, number)
+                there = self._inputs.read([given]) if given.wanted else {}
+                own, keywords = self._inputs.resolved(given, there)
+                values = own + values
             library.step = step.name
             values = [self._call(plan.dag, step, library, values, keywords)]
             if self._nested.abandoned:
@@ -145,13 +157,7 @@ class Runner:
     def _batch(self, works: Sequence[Work]) -> list[_Made]:
         """Run the one step of a segment for several runs, in as few calls as their shapes allow."""
         made: dict[int, _Made] = {}
-        calls: list[Call] = []
-        waits = len(works) == 1
-        for work in works:
-            try:
-                calls.append(self._gathered(work, waits=waits))
-            except BaseException as error:  # noqa: BLE001  see `_caught`
-                made[id(work)] = _caught(error)
+        calls = self._gathered(works, made)
         for group in alike(calls):
             # If it was interrupted, nobody wants any of it.
             unwanted = self._doorbell.has_interrupted
@@ -160,11 +166,29 @@ class Runner:
                 made[id(call.work)] = one if unwanted else self._judged(one)
         return [made[id(work)] for work in works]
 
-    def _gathered(self, work: Work, *, waits: bool) -> Call:
-        """Its arguments; what they refer to must be there, unless it is the only one."""
-        (number,) = work.route.plan.segments[work.segment].steps
-        values = self._inputs.upstream(work)
-        return Call(work, *self._inputs.with_own_arguments(work, number, values, waits=waits))
+    def _gathered(self, works: Sequence[Work], made: dict[int, _Made]) -> list[Call]:
+        """The arguments of each; ``made`` is told what becomes of those that cannot have theirs.
+
+        What they refer to is read together, and must be there, unless there is only one.
+        """
+        inputs, calls = self._inputs, list[Call]()
+        (number,) = works[0].route.plan.segments[works[0].segment].steps
+        came: list[tuple[list[Any], Given]] = []
+        for work in works:
+            try:
+                came.append((inputs.upstream(work), inputs.given(work, number)))
+            except BaseException as error:  # noqa: BLE001  see `_caught`
+                made[id(work)] = _caught(error)
+        there: There = {}
+        with suppress(KVSUnavailable):  # perhaps for one of them: it will see
+            there = inputs.read(given for _, given in came)
+        for upstream, given in came:
+            try:
+                own, keywords = inputs.resolved(given, there, waits=len(works) == 1)
+                calls.append(Call(given.work, own + upstream, keywords))
+            except BaseException as error:  # noqa: BLE001  see `_caught`
+                made[id(given.work)] = _caught(error)
+        return calls
 
     def _made_by(self, calls: Sequence[Call]) -> list[_Made]:
         work = calls[0].work

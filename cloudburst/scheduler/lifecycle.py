@@ -29,13 +29,13 @@ from cloudburst.scheduler.closing import Closing
 from cloudburst.scheduler.endings import stopping_of
 from cloudburst.scheduler.events import Restored
 from cloudburst.scheduler.membership import Executor, Membership
-from cloudburst.scheduler.placement import UNKNOWN
 from cloudburst.scheduler.placing import Placing
 from cloudburst.scheduler.policy import Preference
 from cloudburst.scheduler.queues import ANY
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run, first_epoch
 from cloudburst.scheduler.stopping import Stopping
+from cloudburst.scheduler.times import UNKNOWN
 from cloudburst.scheduler.turn import Turn
 
 REFUSED_TTL = 60.0

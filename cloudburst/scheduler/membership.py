@@ -253,6 +253,8 @@ class Membership:
     def resources(self) -> set[str]:
         """What hosts, or some of them, have, or are about to."""
         found = {resource for host in self.hosts.values() for resource in host.resources}
+        # An executor may be heard of before its host is.
+        found |= {resource for e in self.executors.values() for resource in e.resources}
         return found.union(self.promised)
 
     def find(self, name: str) -> Executor | None:

@@ -18,13 +18,8 @@ from cloudburst.core.plan import Plan
 from cloudburst.scheduler.homes import Homes
 from cloudburst.scheduler.membership import Executor
 from cloudburst.scheduler.policy import BUSY, Policy, Preference
+from cloudburst.scheduler.pull import NO_PULLS, Pull, ahead, may_wait
 from cloudburst.scheduler.queues import HOME, queue_for
-
-UNKNOWN = 1.0
-"""Seconds assumed of a segment that never ran: long enough not to be sent ahead."""
-
-OVERHEAD = 50e-6
-"""Seconds an executor needs for a run besides the user's code."""
 
 TRIFLE = 500e-6
 """Seconds of work that do not make an executor busier than another: better a warm one."""
@@ -35,8 +30,6 @@ SPREAD_ABOVE = 300e-6
 LONG = 0.01
 """Seconds above which work is worth another executor, and branches have one each."""
 
-_SMOOTHING = 0.2
-
 
 class Placement(NamedTuple):
     """The executor of each segment, or what has to happen first.
@@ -46,42 +39,6 @@ class Placement(NamedTuple):
 
     executors: tuple[Executor, ...]
     blocked_on: str | None = None
-
-
-class ServiceTimes:
-    """Expected seconds per segment, as a moving average of what executors report.
-
-    Attributes:
-        crowding: plans whose segments have waited for each other in one place. However short they
-            are, they need places of their own.
-    """
-
-    def __init__(self) -> None:
-        self.crowding: set[str] = set()
-        self._of_plan: dict[str, list[float]] = {}
-
-    def of(self, plan: Plan) -> list[float]:
-        """Expected seconds of each of the plan's segments."""
-        if plan.id in self.crowding:
-            return [UNKNOWN] * len(plan.segments)
-        times = self._of_plan.get(plan.id)
-        if times is None:
-            times = self._of_plan[plan.id] = [UNKNOWN] * len(plan.segments)
-        return times
-
-    def observe(self, plan_id: str, segment: int, seconds: float) -> None:
-        """Take in one measurement. The first one counts fully."""
-        times = self._of_plan.get(plan_id)
-        if times is None or not 0 <= segment < len(times):
-            return
-        seconds += OVERHEAD
-        old = times[segment]
-        times[segment] = seconds if old == UNKNOWN else old + _SMOOTHING * (seconds - old)
-
-    def forget(self, plan_ids: Collection[str]) -> None:
-        """Drop all but these plans' measurements."""
-        self.crowding.intersection_update(plan_ids)
-        self._of_plan = {key: self._of_plan[key] for key in plan_ids if key in self._of_plan}
 
 
 LOCALITY = Preference()
@@ -118,6 +75,7 @@ class Scene(NamedTuple):
         patient: whether the run has not waited for long.
         batches: whether the run may be put together with others.
         crowds: whether its segments have waited for each other in one place.
+        pulls: which segments are drawn to certain hosts.
     """
 
     executors: Mapping[str, Executor]
@@ -129,6 +87,7 @@ class Scene(NamedTuple):
     patient: bool = False
     batches: bool = True
     crowds: bool = False
+    pulls: Mapping[int, Pull] = NO_PULLS
 
     def able(self, needs: str) -> Mapping[str, Executor]:
         """The executors that have a resource."""
@@ -178,7 +137,11 @@ def place(plan: Plan, scene: Scene, expected: Sequence[float]) -> Placement:
         if best is not None or not scene.may_settle(plan, 0, homes):
             return Placement((best,)) if best else Placement((), HOME + plan.dag)
     needs = plan.head(0).needs if plan.needs else ""
-    best = _with_room(plan, 0, scene, scene.able(needs).values(), expected[0])
+    able = scene.able(needs).values()
+    if scene.pulls:
+        best = _drawn(plan, scene, able, expected[0])
+    else:
+        best = _with_room(plan, 0, scene, able, expected[0])
     return Placement((best,)) if best else Placement((), queue_for(needs))
 
 
@@ -201,6 +164,31 @@ def _with_room(
             best, best_load, best_rank = executor, load, rank
     if best is not None:
         preference.chose(best)
+    return best
+
+
+def _drawn(
+    plan: Plan, scene: Scene, executors: Iterable[Executor], expected: float
+) -> Executor | None:
+    """Where a lone segment begins soonest, with what it refers to; if anybody has room at all.
+
+    That may be behind another that is about to end, where the data is.
+    """
+    (pull,), now = scene.pulls.values(), scene.now
+    with_room: list[tuple[float, int, float, int, Executor]] = []
+    others: list[tuple[float, int, float, int, Executor]] = []
+    for executor in executors:
+        has_room = scene.has_room(executor, plan, 0, expected)
+        if not (has_room or may_wait(executor, now)):
+            continue
+        delay = ahead(executor, now) + pull.seconds(executor)
+        rank = scene.preference.rank(executor, plan.id)
+        place = (delay // TRIFLE, pull.missing(executor), rank, executor.order, executor)
+        (with_room if has_room else others).append(place)
+    if not with_room:
+        return None
+    best = min((*with_room, *others))[-1]
+    scene.preference.chose(best)
     return best
 
 
@@ -263,6 +251,19 @@ class _Level:
         """The executor with most of the inputs; of equals the one where least waits."""
         return min(near, key=lambda e: (-near[e], self._rank(e)))
 
+    def drawn(
+        self, executors: Iterable[Executor], pull: Pull, near: Collection[Executor] = ()
+    ) -> Executor:
+        """Where a segment begins soonest, with what it refers to and its inputs."""
+
+        def place(executor: Executor) -> tuple[float, int, tuple[float, float, int, Executor]]:
+            delay = self.load(executor) + pull.seconds(executor)
+            if near and executor not in near:
+                delay += SPREAD_ABOVE
+            return delay // SPREAD_ABOVE, pull.missing(executor), self._rank(executor)
+
+        return min(executors, key=place)
+
     def load(self, executor: Executor) -> float:
         """Seconds of work that an executor has, with what was chosen."""
         waiting = self._waiting.get(executor)
@@ -319,6 +320,11 @@ class _GraphPlacer:
         beside = self.groups.get(self.plan.segments[number].group)
         if beside is not None and level.may_begin(beside, number, expected) and beside.has(needs):
             return beside
+        pull = self.scene.pulls.get(number)
+        if pull is not None:
+            able = self.scene.able(needs).values()
+            fit = [e for e in able if level.may_begin(e, number, expected)]
+            return level.drawn(fit, pull) if fit else None
         if number == 0:
             able = self.scene.able(needs).values()
             return _with_room(self.plan, number, self.scene, able, expected)
@@ -339,9 +345,12 @@ class _GraphPlacer:
         able = self.scene.able(needs).values()
         if self.racers:
             return self._apart(number, level, able)
+        near = _counted([self.chosen[parent] for parent in segment.parents])
+        pull = self.scene.pulls.get(number)
+        if pull is not None and able:
+            return level.drawn(able, pull, near)
         if needs:
             return level.least_of(able) if able else None
-        near = _counted([self.chosen[parent] for parent in segment.parents])
         if self.expected[number] < SPREAD_ABOVE:
             return level.nearest(near)
         return level.least(near)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
+from collections.abc import Collection, Iterable, Mapping
 
 from cloudburst.core.hosts import Knock, Replace
 from cloudburst.core.messages import Blocked, Bounce, DropDag, RunState, Stop
-from cloudburst.core.plan import FunctionInfo
 from cloudburst.scheduler.checks import Checks
-from cloudburst.scheduler.homes import Homes, homes_in
+from cloudburst.scheduler.foresight import Foresight
+from cloudburst.scheduler.holdings import Holdings
+from cloudburst.scheduler.homes import Homes
 from cloudburst.scheduler.limits import Limits, queue_of
 from cloudburst.scheduler.membership import Executor, Membership
-from cloudburst.scheduler.placement import UNKNOWN, Scene, ServiceTimes, never, place, width
+from cloudburst.scheduler.outlook import Outlook
+from cloudburst.scheduler.placement import place
 from cloudburst.scheduler.policy import Preference
 from cloudburst.scheduler.queues import (
     ANY,
@@ -30,16 +31,11 @@ from cloudburst.scheduler.queues import (
 from cloudburst.scheduler.registry import Registry
 from cloudburst.scheduler.run import Run
 from cloudburst.scheduler.scaling import Scaling
+from cloudburst.scheduler.times import ServiceTimes
 from cloudburst.scheduler.turn import Turn
 
 GIVE_WAY = 0.01
 """Seconds that runs wait behind a late one before they are taken back."""
-
-SPREAD_PATIENCE = 0.5
-"""Seconds that branches wait for executors of their own."""
-
-RACE_PATIENCE = 0.05
-"""Seconds that branches of which only the first counts wait for those that others race on."""
 
 ASK_BLOCKED = 0.1
 """Seconds after which a blocked executor is asked again for what waits behind."""
@@ -61,6 +57,9 @@ class Placing:
         checks: asks after runs that take their time.
         limits: counts the runs of functions that are limited.
         scaling: sees to it that there are enough executors.
+        holdings: what hosts have in their caches.
+        outlook: says what runs have to choose from.
+        foresight: has hosts fetch what runs will need.
         deadline: when to call `take_back`; None if no run waits behind another.
     """
 
@@ -73,12 +72,23 @@ class Placing:
         self.checks = Checks()
         self.limits = Limits(members, registry)
         self.scaling = Scaling(turn, members, self.queues, self.times)
+        self.holdings = Holdings()
+        self.outlook = Outlook(
+            members,
+            registry,
+            self.homes,
+            self.holdings,
+            self.limits,
+            self.scaling,
+            self.times,
+            preference,
+        )
+        self.foresight = Foresight(turn, members, self.homes, self.holdings)
         self.deadline: float | None = None
         self._hopes: defaultdict[str, set[str]] = defaultdict(set)
         self._turn = turn
         self._members = members
         self._registry = registry
-        self._preference = preference
 
     def admit(self, run: Run, runs: Mapping[str, Run]) -> None:
         """Place the run now, or let it wait: for results it needs, or for room.
@@ -167,6 +177,8 @@ class Placing:
             # The eldest waits for more than this one: what others need may be here all the same.
             if blocked_on in served:
                 served.remove(blocked_on)
+        if self.foresight.has_more:
+            self.foresight.go_on()
 
     def _serves(self, executor: Executor) -> list[str]:
         """The queues of runs that room on an executor may serve."""
@@ -287,12 +299,12 @@ class Placing:
 
     def _place(self, run: Run) -> str | None:
         """Start the run, or queue it. Returns the queue, if it has to wait for room."""
-        limited, expected = self.limits.of(run.plan), self._expected(run)
+        limited, expected = self.limits.of(run.plan), self.outlook.expected(run)
         full = self.limits.first_full(limited) if limited else None
         if full is not None:
             self.queues.add(run, queue_of(full))
             return queue_of(full)
-        placement = place(run.plan, self._scene(run, limited), expected)
+        placement = place(run.plan, self.outlook.scene(run, limited, self._turn.now), expected)
         if placement.blocked_on is not None:
             queue = self._own_queue(run, placement.blocked_on)
             self._queue(run, queue)
@@ -301,65 +313,6 @@ class Placing:
         self._start(run, expected)
         self.limits.take(run, limited)
         return None
-
-    def _expected(self, run: Run) -> list[float]:
-        """The seconds that its segments should take."""
-        expected = self.times.of(run.plan)
-        # It may kill the next one too: let no other run die with it.
-        return [UNKNOWN] * len(expected) if run.deaths else expected
-
-    def _scene(self, run: Run, limited: list[FunctionInfo]) -> Scene:
-        """What a run has to choose from."""
-        now = self._turn.now
-        crowds = run.plan.id in self.times.crowding
-        more_may_come: Callable[[], bool]
-        if crowds:
-            more_may_come = partial(self.scaling.may_free, width(run.plan, self.times.of(run.plan)))
-        else:
-            more_may_come = self.scaling.may_grow if now < run.called + SPREAD_PATIENCE else never
-        return Scene(
-            executors=self._candidates(run, limited),
-            homes=self.homes,
-            replicas=self._registry.replicas(run.plan.dag) if run.plan.has_classes else 1,
-            now=now,
-            more_may_come=more_may_come,
-            preference=self._preference,
-            patient=now < run.called + RACE_PATIENCE,
-            batches=run.may_batch,
-            crowds=crowds,
-        )
-
-    def _candidates(self, run: Run, limited: list[FunctionInfo]) -> Mapping[str, Executor]:
-        """The executors that the run may be placed on."""
-        executors: Mapping[str, Executor] = self._members.executors
-        if limited:
-            executors = self.limits.allowed(limited, executors)
-        if run.depth:
-            # Its caller waits for it: behind it, or behind others that wait, it would never run.
-            parent = run.call.parent
-            executors = {
-                name: executor
-                for name, executor in executors.items()
-                if not (executor.is_blocked or parent in executor.shares)
-            }
-        return self._cold(run, executors) if run.call.warm else executors
-
-    def _cold(self, run: Run, executors: Mapping[str, Executor]) -> Mapping[str, Executor]:
-        """Of these, those that do not have its code, as long as more of them should have it."""
-        plan = run.plan
-        if plan.has_classes:
-            kept = [self.homes.of(plan, n) for n in homes_in(plan)]
-        else:
-            kept = [[name for name, e in executors.items() if plan.id in e.plans]]
-        few = [names for names in kept if len(names) < run.call.warm]
-        if not few:
-            return executors
-        # Of a class that has enough instances no more are made: they would take their places.
-        warm = {name for names in few for name in names}
-        cold = {name: e for name, e in executors.items() if name not in warm}
-        lacking = [n for n in plan.needs or ("",) if not any(e.has(n) for e in cold.values())]
-        may_come = all(map(self.scaling.may_grow, lacking)) or not self.scaling.knows_all()
-        return cold if may_come else executors
 
     def _start(self, run: Run, expected: list[float]) -> None:
         """Send a run that is placed to its executors."""
@@ -382,9 +335,13 @@ class Placing:
             self._turn.send(name, start)
         if run.recorded:
             self._turn.write(run.record())
+        if run.call.references:
+            self.foresight.begins(run)
 
     def _queue(self, run: Run, queue: str) -> None:
         self.queues.add(run, queue)
+        if run.call.references:
+            self.foresight.waits(run)
         if not queue.startswith(HOME):
             self.scaling.waits()
 
@@ -395,3 +352,5 @@ class Placing:
         assert all(hoping and hoping <= runs.keys() for hoping in self._hopes.values())
         assert self._hopes.keys().isdisjoint(runs)
         self.homes.validate(self._members.executors, self._registry.dags)
+        self.holdings.validate(self._members.hosts)
+        self.foresight.validate()

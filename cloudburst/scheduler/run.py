@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cloudburst.core.ids import is_parked
@@ -67,6 +68,7 @@ class Run:
         waits_for: runs whose results are among its arguments, and that have not ended.
         watchers: clients to be told when it ends.
         recorded: whether the KVS has a record of it.
+        foreseen: whether hosts were, or are to be, told what it reads.
     """
 
     run_id: str
@@ -94,6 +96,7 @@ class Run:
     waits_for: set[str] = field(default_factory=set)
     watchers: set[str] = field(default_factory=set)
     recorded: bool = False
+    foreseen: bool = False
 
     def become(self, state: RunState) -> None:
         """Change state.
@@ -147,6 +150,21 @@ class Run:
             else:
                 shares[executor] = [segment]
         return shares
+
+    def referred(self) -> Iterator[tuple[int, str]]:
+        """Each step's index, with a key that is among its own arguments.
+
+        Large arguments, which no other run ever reads, are left out.
+        """
+        for name, reader in zip(self.call.references, self.call.readers, strict=False):
+            if not is_parked(name, self.run_id):
+                for step in self._readers(reader):
+                    yield step, name
+
+    def _readers(self, reader: str) -> list[int]:
+        if reader != SOURCES:
+            return [self.plan.step_index[reader]] if reader in self.plan.step_index else []
+        return [segment.steps[0] for segment in self.plan.segments if not segment.parents]
 
     def parked(self) -> list[str]:
         """The names of its large arguments, which wait for it in the KVS."""

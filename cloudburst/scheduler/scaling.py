@@ -13,8 +13,9 @@ from collections.abc import Collection, Container
 
 from cloudburst.core.hosts import Resize, Retire
 from cloudburst.scheduler.membership import NOTHING_KNOWN, Executor, Host, Membership
-from cloudburst.scheduler.placement import LONG, ServiceTimes, width
+from cloudburst.scheduler.placement import LONG, width
 from cloudburst.scheduler.queues import ANY, NEEDS, SOME, Queues, needed_in
+from cloudburst.scheduler.times import ServiceTimes
 from cloudburst.scheduler.turn import Turn
 
 GROW_AFTER = 0.005

@@ -10,7 +10,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection
 
-from cloudburst.core.hosts import NOBODY, Drained, Draining, ExecutorDied, Fence, Heartbeat, Knock
+from cloudburst.core.hosts import (
+    NOBODY,
+    Drained,
+    Draining,
+    ExecutorDied,
+    Fence,
+    Heartbeat,
+    Knock,
+    Recount,
+)
 from cloudburst.core.messages import (
     PROTOCOL,
     Accepted,
@@ -250,6 +259,8 @@ class SchedulerState:
             self.turn.send(sender, Knock(name))
         self._executors_gone(heard.missing, "its host no longer has it", dead=False)
         self._executors_gone(heard.cut_off, "its connection ended", dead=False, blamed=NOBODY)
+        if not self.life.placing.holdings.hear(sender, message.changes):
+            self.turn.send(sender, Recount(message.number))
         self.life.placing.retire(message.host)
         self.life.placing.settle_more()
         # In any case an answer: the host counts on hearing from somebody.
@@ -298,6 +309,7 @@ class SchedulerState:
     def _tick(self, now: float) -> None:
         silent = self.members.silent(now)
         self._executors_gone(silent, "its host stopped answering", dead=False, blamed=NOBODY)
+        self.life.placing.holdings.keep(self.members.hosts)
         self._announce(now)
         self.life.ring()
 

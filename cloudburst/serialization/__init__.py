@@ -12,6 +12,7 @@ from cloudburst.serialization.frames import (
     join,
     join_for_store,
     pieces_for_store,
+    size_in_store,
     split,
 )
 from cloudburst.serialization.functions import (
@@ -52,6 +53,7 @@ __all__ = [
     "pieces_for_store",
     "references_in",
     "resolve",
+    "size_in_store",
     "split",
     "unpack",
     "unpack_function",

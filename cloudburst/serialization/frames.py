@@ -165,6 +165,20 @@ def split(blob: Buffer) -> list[Buffer]:
     return frames
 
 
+def size_in_store(beginning: Buffer) -> int | None:
+    """The bytes of the blob that begins so; None if that cannot be told from so little of it."""
+    if len(beginning) < _FIXED.size or beginning[0] != MAGIC:
+        return None
+    _, _, _, count, pickle_size, _ = _FIXED.unpack_from(beginning)
+    start = _FIXED.size + _ENTRY_SIZE * count
+    if start > len(beginning):
+        return None
+    size: int = start + pickle_size
+    for entry in struct.unpack_from(f"<{count}Q", beginning, _FIXED.size):
+        size += -size % ALIGNMENT + (entry & ~_WRITABLE)
+    return size
+
+
 def buffers_of(head: Head, frames: Frames, *, shared: bool) -> list[Buffer]:
     """The out-of-band buffers, each as writable as it was when it was packed.
 

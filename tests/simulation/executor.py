@@ -74,6 +74,7 @@ class ExecutorProcess(Process):
 
     Attributes:
         resources: those of its host.
+        caches: tells its host of an object that was read.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class ExecutorProcess(Process):
         self.ground = ground
         self.host = host
         self.resources: tuple[str, ...] = ()
+        self.caches: Callable[[str], None] = lambda _: None
         self.state = ExecutorState(address_of(name))
         self.says_running = says_running
         self.doorbell = Bell(self._look, self._knock_later)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from functools import partial
 
+from cloudburst.cache.inventory import LEAST, Inventory
 from cloudburst.core.hosts import (
     Drained,
     Draining,
@@ -13,6 +15,8 @@ from cloudburst.core.hosts import (
     Heartbeat,
     Knock,
     PoolSize,
+    Prefetch,
+    Recount,
     Replace,
     Resize,
     Retire,
@@ -45,7 +49,7 @@ from cloudburst.executor.pool_events import (
     ZygoteReady,
 )
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import Put
+from cloudburst.kvs.base import Exists, Put
 
 from .executor import ExecutorProcess
 from .ground import SCHEDULER, Ground
@@ -58,6 +62,9 @@ REACTION = 0.0005
 STOP_GRACE = 0.5
 DRAIN_TIMEOUT = 5.0
 IDLE_TIMEOUT = 3.0
+FETCH = 0.01
+MOST_CACHED = 3
+"""Objects, so that there are always some that have to go."""
 
 
 class Renewed:
@@ -77,6 +84,8 @@ class HostProcess(Process):
     Attributes:
         executors: those that run or ran, by name.
         board: what each slot's executor runs.
+        cached: the objects in its cache.
+        inventory: what it tells of them.
     """
 
     def __init__(
@@ -95,6 +104,8 @@ class HostProcess(Process):
         self.executors: dict[str, ExecutorProcess] = {}
         self.board = [""] * self.size.ceiling
         self.frozen = 0
+        self.cached: dict[str, int] = {}
+        self.inventory = Inventory()
         self._lease = Lease()
         self._deaths: deque[ExecutorDied] = deque()
         self._pids: dict[int, ExecutorProcess] = {}
@@ -161,6 +172,26 @@ class HostProcess(Process):
             gone = ExecutorGone(name, reason, ordered, at_work=bool(running))
             self._from_zygote(gone)
 
+    def caches(self, name: str) -> None:
+        """An object was read, and is cached; or all are dropped, as if a connection was lost."""
+        if self.ground.dice.random() < 0.1:
+            self.cached.clear()
+            self.inventory.clear()
+        size = zlib.crc32(name.encode()) % 8 * LEAST // 2
+        self.cached.pop(name, None)
+        self.cached[name] = size
+        self.inventory.add(name, size)
+        if len(self.cached) > MOST_CACHED:
+            oldest = next(iter(self.cached))
+            del self.cached[oldest]
+            self.inventory.drop([oldest])
+
+    def _fetched(self, name: str) -> None:
+        kvs = self.ground.kvs
+        look = [Exists(keys.object_key(name))]
+        if self.alive and kvs.answers_to(self.machine) and kvs.execute(self.name, look)[0]:
+            self.caches(name)
+
     def _end(self, executor: ExecutorProcess) -> None:
         executor.kill()
         self.ground.network.leave(executor)
@@ -176,6 +207,13 @@ class HostProcess(Process):
         """Act on what has come. Returns whether it is a sign that others see this host."""
         match item:
             case Renewed():
+                return True
+            case Letter(message=Prefetch(names=names)):
+                for name in names:
+                    self.clock.after(FETCH, partial(self._fetched, name))
+                return True
+            case Letter(message=Recount(number=number)):
+                self.inventory.recount(number)
                 return True
             case Letter(
                 message=Resize() | Retire() | Knock() | Replace() | Fence() | Drained() as order
@@ -203,7 +241,8 @@ class HostProcess(Process):
         match command:
             case Beat(names=names):
                 self._report_deaths()
-                self._send(Heartbeat(PROTOCOL, self.name, names, *self.size, self.resources))
+                beat = (PROTOCOL, self.name, names, *self.size, self.resources)
+                self._send(Heartbeat(*beat, *self.inventory.changes()))
                 self._renew()
             case ReportDeath(name=name, reason=reason, slot=slot, blameless=blameless):
                 ran, self.board[slot] = self.board[slot], ""
@@ -253,6 +292,7 @@ class HostProcess(Process):
 
         executor = ExecutorProcess(self.ground, name, self.name, self.machine, say, end)
         executor.resources = self.resources
+        executor.caches = self.caches
         self.executors[name], self._slots[name] = executor, slot
         pid = len(self.executors)
         self._pids[pid] = executor

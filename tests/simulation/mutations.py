@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cloudburst.core.hosts import CacheChanges
 from cloudburst.core.messages import RunState
 from cloudburst.executor.state import ExecutorState
 from cloudburst.kvs.base import Commit, CommitRun
@@ -16,6 +17,7 @@ from cloudburst.scheduler.admission import Admission
 from cloudburst.scheduler.checks import Checks
 from cloudburst.scheduler.closing import Closing
 from cloudburst.scheduler.endings import ending_of
+from cloudburst.scheduler.holdings import Holdings, _Cache
 from cloudburst.scheduler.lifecycle import Lifecycle
 from cloudburst.scheduler.membership import Executor, Membership
 from cloudburst.scheduler.placing import Placing
@@ -172,6 +174,27 @@ def the_busy_are_let_go(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Scaling, "retire", ruthless)
 
 
+def missed_changes_are_not_noticed(patch: pytest.MonkeyPatch) -> None:
+    """What a host says of its cache is taken as if nothing that it has said was lost."""
+    hear = Holdings.hear
+
+    def trusting(holdings: Holdings, host: str, changes: CacheChanges) -> bool:
+        cache = holdings._caches.get(host)
+        number = 0 if cache is None else cache.number
+        if changes.number > number and not changes.whole:
+            holdings._caches.setdefault(host, _Cache()).number = changes.number - 1
+        hear(holdings, host, changes)
+        return True
+
+    patch.setattr(Holdings, "hear", trusting)
+
+
+def lost_hosts_are_counted_on(patch: pytest.MonkeyPatch) -> None:
+    """What a host had in its cache is not forgotten with the host."""
+    patch.setattr(Holdings, "keep", _nothing)
+    patch.setattr(Holdings, "validate", _nothing)
+
+
 MUTATIONS: dict[str, Mutation] = {
     mutation.__name__: mutation
     for mutation in (
@@ -191,5 +214,7 @@ MUTATIONS: dict[str, Mutation] = {
         blocked_code_keeps_what_is_behind_it,
         nobody_hears_that_code_waits,
         the_busy_are_let_go,
+        missed_changes_are_not_noticed,
+        lost_hosts_are_counted_on,
     )
 }

@@ -310,6 +310,7 @@ class Runner:
             (blob,) = yield from self._process.execute([Get(keys.object_key(given.text))])
             if isinstance(blob, bytes):
                 outcome = outcome_of([blob])
+                self._process.caches(given.text)
                 if outcome.error:
                     self._ground.witness.facts(attempt.partition("#")[0]).raised += 1
                     raise _Failed(packed(outcome, attempt), f"run {given.text} failed")

@@ -143,6 +143,8 @@ class Scenario:
             return cls._of_joins(seed, events, dice)
         if seed % 8 == 2:
             return cls._of_waits(seed, events, dice)
+        if seed % 8 == 3:
+            return cls._of_data(seed, events, dice)
         functions = _functions(dice)
         dags = tuple(_dag(dice, f"d{number}", functions) for number in range(dice.randint(1, 3)))
         if seed % 8 in (1, 6):
@@ -227,6 +229,43 @@ class Scenario:
                 ],
             ),
         )
+
+    @classmethod
+    def _of_data(cls, seed: int, events: int, dice: random.Random) -> Scenario:
+        """Calls that refer to the same few results again and again, on several hosts."""
+        functions = tuple(
+            Function(f"f{number}", Behaviour.PLAIN, seconds)
+            for number, seconds in enumerate((20e-6, 0.003, dice.choice((0.02, 0.3))))
+        )
+        dags = tuple(_dag(dice, f"d{number}", functions) for number in range(2))
+        calls = [_invoke(dice) for _ in range(max(4, events // 6))]
+        return cls(
+            seed=seed,
+            events=events,
+            harsh=dice.random() < 0.5,
+            latency=dice.choice((0.0001, 0.003)),
+            slow=0.02,
+            hosts=dice.choice(((1, 1), (2, 1), (2, 2), (1, 1, 1))),
+            more=dice.choice((0, 0, 2)),
+            clients=(True,),
+            functions=functions,
+            dags=dags,
+            moments=_ordered(
+                events,
+                dice,
+                [
+                    *(call._replace(arguments=_of_few(dice)) for call in calls),
+                    *(_fault(dice, (*_AMIDST, Trouble.CUT)) for _ in range(dice.choice((0, 2, 5)))),
+                ],
+            ),
+        )
+
+
+def _of_few(dice: random.Random) -> tuple[tuple[int, int], ...]:
+    """Arguments most of which are references."""
+    count = dice.randint(1, 4)
+    picks = [dice.randrange(6) if dice.random() < 0.8 else -1 for _ in range(count)]
+    return tuple((dice.randrange(9), pick) for pick in picks)
 
 
 def _functions(dice: random.Random) -> tuple[Function, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cloudburst.cache.inventory import LEAST
 from cloudburst.core.messages import ENDED, RunState
 from cloudburst.kvs import keys
 from cloudburst.kvs.base import Members
@@ -57,7 +58,13 @@ def _of_hosts(world: World) -> Iterator[str]:
     names = {executor.name for host in living for executor in host.living()}
     if members.executors.keys() != names:
         yield f"the scheduler knows {sorted(members.executors)}, there are {sorted(names)}"
+    holdings = world.scheduler.state.life.placing.holdings
+    if not {host.name for host in living}.issuperset(holdings.hosts):
+        yield f"the scheduler counts on caches of {sorted(holdings.hosts)}"
     for host in living:
+        cached = {name: size for name, size in host.cached.items() if size >= LEAST}
+        if not dict(holdings.of(host.name)) == host.inventory.told == cached:
+            yield f"{host.name} has cached {cached}, the scheduler knows {holdings.of(host.name)}"
         if host.pool.draining or not host.pool.complete:
             yield f"{host.name} has {host.pool.slots}"
         for executor in host.living():

@@ -165,19 +165,20 @@ class World:
         given = {} if invoke.warm else self._arguments(invoke, plan)
         self._calls += 1
         arguments = [(step, item) for step, items in given.items() for item in items]
-        references = [item.text for _, item in arguments if item.is_reference]
+        references = [(step, item.text) for step, item in arguments if item.is_reference]
         call = Call(
             run_id=f"{client.name}-{self._calls}",
             target=target,
             is_dag=is_dag,
             arguments=tuple((step, "", 1) for step, _ in arguments),
-            references=tuple(dict.fromkeys(references)),
+            references=tuple(name for _, name in references),
             reply_to=client.reply_to,
             store=invoke.store and not invoke.warm,
             output_key="",
             patience=invoke.patience,
             options=invoke.options,
             warm=invoke.warm,
+            readers=tuple(step for step, _ in references),
             frames=[frame for _, item in arguments for frame in item.frames()],
         )
         client.call(call, given, RunOptions(*invoke.options))

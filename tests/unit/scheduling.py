@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 from cloudburst.core.dag import Dag, make_steps
 from cloudburst.core.hosts import Draining, ExecutorDied, Heartbeat, PoolSize
@@ -46,10 +46,10 @@ from cloudburst.scheduler.events import (
     Written,
 )
 from cloudburst.scheduler.homes import Home
-from cloudburst.scheduler.placement import ServiceTimes
 from cloudburst.scheduler.queues import Queues
 from cloudburst.scheduler.run import Run
 from cloudburst.scheduler.state import SchedulerState
+from cloudburst.scheduler.times import ServiceTimes
 from cloudburst.serialization import failure_in, unpack
 
 WELCOME = Welcome(PROTOCOL, "1.2.3", "3.11", "redis://store")
@@ -69,10 +69,9 @@ class Cluster:
     What the state writes reaches the store when a test hands it to `write`.
     """
 
-    def __init__(self, *, max_waiting: int = 1000, host_timeout: float = 3.0) -> None:
-        self.state = SchedulerState(
-            WELCOME, max_waiting=max_waiting, host_timeout=host_timeout, ttl=60.0
-        )
+    def __init__(self, **options: Any) -> None:
+        told = {"max_waiting": 1000, "host_timeout": 3.0, "ttl": 60.0, **options}
+        self.state = SchedulerState(WELCOME, **told)
         self.now = 0.0
         self.store = MemoryStore(clock=lambda: self.now)
         self.requests = 0
@@ -243,6 +242,7 @@ class Cluster:
         arguments: Arguments = (),
         frames: Frames = (),
         references: tuple[str, ...] = (),
+        readers: tuple[str, ...] | None = None,
         store: bool = False,
         reply_to: str = "@client",
         parent: str = "",
@@ -263,6 +263,7 @@ class Cluster:
             options=make_options(**options),
             parent=parent,
             warm=warm,
+            readers=(target,) * len(references) if readers is None else readers,
             frames=frames,
         )
         return self.tell(client, call)

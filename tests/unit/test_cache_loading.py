@@ -76,6 +76,16 @@ def test_a_keeper_that_has_too_much_to_do(world: World) -> None:
     assert 0 < world.cached() <= most + 1
 
 
+def test_many_objects_that_are_read_together_are_all_cached(world: World) -> None:
+    """Although few datagrams wait for the keeper at a time, and none is large."""
+    names = [f"k{number}".ljust(200, "-") for number in range(100)]
+    world.put(**{name: zeros() for name in names})
+    world.reader().read(names)
+    world.settle()
+
+    assert (world.cached(), world.offered()) == (100, 0)
+
+
 def test_a_keeper_that_has_ended(world: World) -> None:
     world.folder.offers.unlink()
     world.put(k=zeros())

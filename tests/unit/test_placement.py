@@ -11,18 +11,9 @@ from cloudburst.core.dag import Dag, make_steps
 from cloudburst.core.plan import FunctionInfo, Plan, compile_dag, compile_function
 from cloudburst.scheduler.homes import Homes
 from cloudburst.scheduler.membership import AHEAD, Executor
-from cloudburst.scheduler.placement import (
-    LONG,
-    OVERHEAD,
-    TRIFLE,
-    UNKNOWN,
-    Placement,
-    Scene,
-    ServiceTimes,
-    place,
-    width,
-)
+from cloudburst.scheduler.placement import LONG, TRIFLE, Placement, Scene, place, width
 from cloudburst.scheduler.queues import HOME
+from cloudburst.scheduler.times import OVERHEAD, UNKNOWN, ServiceTimes
 
 FUNCTIONS = {name: FunctionInfo(name, "v1", is_class=name == "C") for name in "fC"}
 LONE = compile_function(FUNCTIONS["f"])

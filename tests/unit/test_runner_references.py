@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from operator import add
 from typing import Any
 
 import numpy as np
 import pytest
 from running import Stage, given
 
+from cloudburst.core.options import Batch
 from cloudburst.errors import FunctionError, KeyNotFound, KVSUnavailable, SerializationError
 from cloudburst.executor.events import Ending
 from cloudburst.kvs import keys
-from cloudburst.kvs.base import AddMembers, Append, Increment, Operation, Put
+from cloudburst.kvs.base import AddMembers, Append, Get, Increment, Operation, Put
 from cloudburst.kvs.members import pack_member
 from cloudburst.kvs.memory import MemoryStore
 from cloudburst.serialization import CloudburstReference as Ref
@@ -101,27 +103,103 @@ def test_arrays_behind_references_are_read_only(stage: Stage) -> None:
     assert stage.call(change, Ref("array")) == 10_000  # what is stored has not changed
 
 
-def test_references_of_one_argument_are_read_together() -> None:
+@pytest.fixture
+def counted(stage: Stage) -> Stage:
+    """A stage whose store is asked for objects by nobody but references."""
     counting = Counting()
-    stage = Stage(store=counting)
-    stage.memory = counting
-    stage.put(a=1, b=2)
-    stage.register(same=lambda _, values: values)
-    stage.run(stage.lone("same"), same=given([]))
-    counting.calls = 0
-
-    assert stage.run(stage.lone("same"), same=given([Ref("a"), Ref("b"), Ref("a")])) == [1, 2, 1]
-    assert counting.calls == 1
+    counted = Stage(store=counting)
+    counted.memory = counting
+    counted.put(a=1, b=[2], c=None)
+    counted.register(same=lambda _, *values, **keywords: (*values, *keywords.items()))
+    counted.run(counted.lone("same"), same=given())
+    counting.asked.clear()
+    return counted
 
 
 class Counting(MemoryStore):
-    """Knows how often it was asked."""
+    """Knows what it was asked for, round trip by round trip."""
 
-    calls = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[list[str]] = []
 
     def execute(self, operations: Any) -> list[Any]:
-        self.calls += 1
+        found = [keys.object_name(one.key) for one in operations if isinstance(one, Get)]
+        self.asked.append(found)
         return super().execute(operations)
+
+
+def asked(stage: Stage) -> list[list[str]]:
+    """The names that were read, round trip by round trip."""
+    assert isinstance(stage.memory, Counting)
+    return stage.memory.asked
+
+
+def test_references_of_one_argument_are_read_together(counted: Stage) -> None:
+    got = counted.run(counted.lone("same"), same=given([Ref("a"), Ref("b"), Ref("a")]))
+
+    assert got == ([1, [2], 1],)
+    assert asked(counted) == [["a", "b"]]
+
+
+def test_references_of_all_arguments_are_read_together_and_each_key_once(counted: Stage) -> None:
+    raw = Ref("a", deserialize=False)
+    got = counted.run(
+        counted.lone("same"), same=given(Ref("a"), 5, [Ref("b"), raw], Ref("a"), k={"c": Ref("c")})
+    )
+
+    assert got == (1, 5, [[2], b"1"], 1, ("k", {"c": None}))
+    assert asked(counted) == [["a", "b", "c"]]
+
+
+def test_each_argument_has_a_value_of_its_own(counted: Stage) -> None:
+    def change(_: object, one: list[int], other: list[int]) -> list[int]:
+        one.append(3)
+        return other
+
+    counted.register(change=change)
+    assert counted.run(counted.lone("change"), change=given(Ref("b"), Ref("b"))) == [2]
+
+
+def test_what_is_there_is_not_read_again_while_the_rest_is_waited_for(counted: Stage) -> None:
+    plan = counted.lone("same")
+    error = counted.failure(plan, same=given(Ref("a"), [Ref("x"), Ref("b")], Ref("x")))
+
+    assert type(error) is KeyNotFound
+    assert asked(counted) == [["a", "x", "b"], ["x"]]
+
+
+def test_references_of_a_later_step_are_read_when_it_begins(counted: Stage) -> None:
+    """What the step before it has written is what it gets."""
+    counted.register(write=lambda library: library.put("a", 7))
+    plan = counted.dag("write>same")
+    counted.run(plan, same=given(Ref("a")))  # loads the code
+    asked(counted).clear()
+
+    assert counted.run(plan, same=given(Ref("a"), Ref("b"))) == (7, [2], None)
+    assert asked(counted)[-1] == ["a", "b"]
+
+
+def test_references_of_a_batch_are_read_together(counted: Stage) -> None:
+    counted.register(Batch(8, 0.0), add=lambda _, ones, others: [*map(add, ones, others)])
+    plan = counted.lone("add")
+    counted.begin(plan, given(1, 2))
+    counted.outcomes()
+    asked(counted).clear()
+    counted.begin(plan, given(Ref("a"), 1), given(5, Ref("a")), given(Ref("b"), [Ref("a")]))
+
+    assert counted.outcomes() == [2, 6, [2, 1]]
+    assert asked(counted) == [["a", "b"]]
+
+
+def test_what_the_store_refuses_to_one_of_a_batch_the_others_do_not_mind(counted: Stage) -> None:
+    counted.memory.execute([_append("list")])
+    counted.register(Batch(8, 0.0), add=lambda _, ones, others: [*map(add, ones, others)])
+    counted.begin(counted.lone("add"), given(Ref("a"), 1), given(5, Ref("list")))
+
+    good, bad = counted.outcomes()
+    assert good == 2
+    assert type(bad) is KVSUnavailable
 
 
 # keys that are not there

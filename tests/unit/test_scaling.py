@@ -7,8 +7,8 @@ from elastic import IDLE, SIZE, call, cluster_of, fan, resized
 from scheduling import LONG, SHORT, Cluster, started
 
 from cloudburst.core.hosts import PoolSize
+from cloudburst.scheduler.outlook import SPREAD_PATIENCE
 from cloudburst.scheduler.placement import LONG as WORTH_ANOTHER
-from cloudburst.scheduler.placing import SPREAD_PATIENCE
 from cloudburst.scheduler.scaling import GROW_AFTER, GROW_EVERY, START_PATIENCE
 
 BRIEF = 5e-3

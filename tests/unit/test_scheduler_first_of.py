@@ -9,7 +9,7 @@ from scheduling import Cluster, context, sent, started
 from cloudburst.core.dag import FirstOf
 from cloudburst.core.hosts import Knock
 from cloudburst.core.messages import RunState, Start, Stop
-from cloudburst.scheduler.placing import RACE_PATIENCE
+from cloudburst.scheduler.outlook import RACE_PATIENCE
 from cloudburst.scheduler.scaling import GROW_AFTER
 
 EDGES = [("x", "end"), ("y", "end")]

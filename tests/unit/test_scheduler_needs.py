@@ -41,6 +41,14 @@ def waiting(cluster: Cluster) -> set[str]:
     }
 
 
+def test_a_resource_is_known_as_soon_as_an_executor_that_has_it() -> None:
+    cluster = Cluster()
+    cluster.join("g", host="special", resources=GPU)
+    cluster.register("k", needs="gpu")
+
+    assert started(cluster.call("r1", "k")) == [("r1", "g")]
+
+
 # where they run
 
 

@@ -16,6 +16,7 @@ from cloudburst.serialization import (
     join,
     join_for_store,
     pack,
+    size_in_store,
     split,
     unpack,
     unpacker,
@@ -93,3 +94,23 @@ def test_an_unpacker_of_a_small_value() -> None:
     make = unpacker(bytes(pack([1]).frames[0]))
     make().append(2)
     assert make() == [1]
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_beginning_tells_the_size_of_what_is_stored(name: str) -> None:
+    blob = join_for_store(pack(VALUES[name]()).frames)
+
+    assert size_in_store(memoryview(blob)[:HEAD]) == len(blob)
+    assert size_in_store(blob) == len(blob)
+
+
+@pytest.mark.parametrize("beginning", [b"", b"12", b"\xcb", pack("small").frames[0], b"list"])
+def test_other_beginnings_tell_nothing(beginning: bytes) -> None:
+    assert size_in_store(beginning) is None
+
+
+def test_nor_does_one_that_does_not_name_all_arrays() -> None:
+    blob = join_for_store(pack([np.zeros(20_000) for _ in range(600)]).frames)
+
+    assert size_in_store(memoryview(blob)[:HEAD]) is None
+    assert size_in_store(blob) == len(blob)
