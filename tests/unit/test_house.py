@@ -81,6 +81,14 @@ def imported(node: ast.AST) -> list[str]:
     return []
 
 
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """Those that are in no package are imported by their names alone."""
+    files = [file for file in (ROOT / "tests").rglob("*.py") if file.name != "conftest.py"]
+    names = [file.name for file in files if not (file.parent / "__init__.py").exists()]
+
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_public_names_exist() -> None:
     assert len(set(cloudburst.__all__)) == len(cloudburst.__all__)
     assert all(hasattr(cloudburst, name) for name in cloudburst.__all__)
