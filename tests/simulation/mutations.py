@@ -124,11 +124,6 @@ def nobody_is_reminded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Checks, "reminders", lambda *_: iter(()))
 
 
-def what_is_held_is_not_said(patch: pytest.MonkeyPatch) -> None:
-    """A restarted scheduler does not hear what executors hold."""
-    patch.setattr(ExecutorState, "holds", lambda _: ())
-
-
 def nothing_is_stopped(patch: pytest.MonkeyPatch) -> None:
     """Executors are not told that a run is over."""
     patch.setattr(Placing, "stop_there", _nothing)
@@ -207,7 +202,6 @@ MUTATIONS: dict[str, Mutation] = {
         told_before_it_is_committed,
         nobody_asks_after_runs,
         nobody_is_reminded,
-        what_is_held_is_not_said,
         nothing_is_stopped,
         dead_hosts_are_kept,
         retries_are_not_counted,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 from transporting import MEGABYTE, block
@@ -22,15 +24,33 @@ class Clock:
         return self.now
 
 
+_opened: list[Segments | Descriptors] = []
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """All that a test has opened is closed at its end."""
+    yield
+    while _opened:
+        _opened.pop().close()
+
+
+def segments_of(keep: int = 0, now: Callable[[], float] = time.monotonic) -> Segments:
+    segments = Segments(keep, now)
+    _opened.append(segments)
+    return segments
+
+
 def put(segments: Segments, frame: bytes) -> Descriptors | None:
     """Put a frame; its descriptor, as if it were with somebody else."""
     passed = Descriptors()
+    _opened.append(passed)
     return passed if segments.put(frame, passed) else None
 
 
 def test_what_was_not_used_for_a_while_is_given_back() -> None:
     clock = Clock()
-    segments = Segments(100 * MEGABYTE, clock)
+    segments = segments_of(100 * MEGABYTE, clock)
     assert segments.look() is None
     for size in (MEGABYTE, 2 * MEGABYTE):
         passed = put(segments, bytes(size))
@@ -50,7 +70,7 @@ def test_what_was_not_used_for_a_while_is_given_back() -> None:
 
 def test_no_more_is_kept_than_may_be_and_who_is_unused_longest_goes_first() -> None:
     clock = Clock()
-    segments = Segments(10 * MEGABYTE, clock)
+    segments = segments_of(10 * MEGABYTE, clock)
     theirs = []
     for size in (4, 3, 2):
         clock.now += 1.0
@@ -77,7 +97,7 @@ def test_no_more_is_kept_than_may_be_and_who_is_unused_longest_goes_first() -> N
 
 
 def test_memory_that_all_others_have_is_not_taken_from_them() -> None:
-    segments = Segments(100 * MEGABYTE)
+    segments = segments_of(100 * MEGABYTE)
     theirs = [put(segments, block(number)) for number in range(KEPT)]
 
     assert put(segments, block(KEPT)) is None, "the socket has to do"
@@ -90,7 +110,7 @@ def test_memory_that_all_others_have_is_not_taken_from_them() -> None:
 
 
 def test_who_keeps_nothing_gets_new_memory_where_that_is_faster() -> None:
-    segments = Segments()
+    segments = segments_of()
     assert put(segments, bytes(NEW_FROM - 1)) is None
     passed = put(segments, bytes(NEW_FROM))
     assert passed is not None
@@ -100,7 +120,7 @@ def test_who_keeps_nothing_gets_new_memory_where_that_is_faster() -> None:
 
 
 def test_a_small_frame_does_not_take_memory_for_much_larger_ones() -> None:
-    segments = Segments(100 * MEGABYTE)
+    segments = segments_of(100 * MEGABYTE)
     for size in (64 * MEGABYTE, SHARE_FROM, 3 * SHARE_FROM, SHARE_FROM):
         passed = put(segments, os.urandom(8) + bytes(size - 8))
         assert passed is not None
@@ -112,7 +132,7 @@ def test_a_small_frame_does_not_take_memory_for_much_larger_ones() -> None:
 
 
 def test_a_longer_frame_in_the_same_memory_is_whole() -> None:
-    segments = Segments(100 * MEGABYTE)
+    segments = segments_of(100 * MEGABYTE)
     for size in (MEGABYTE + 8, 2 * MEGABYTE, MEGABYTE + 16, 2 * MEGABYTE - 8):
         frame = os.urandom(size)
         passed = put(segments, frame)
