@@ -8,7 +8,9 @@ import shutil
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,19 +88,22 @@ def tls_proxies(certificate: Certificate, ways: Sequence[tuple[int, int]]) -> It
     ready, end = threading.Event(), asyncio.Event()
 
     async def serve() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            talks: set[asyncio.Task[None]] = set()
-            for port, target in ways:
-                proxy = _Proxy(target, talks)
-                listening = await asyncio.start_server(
-                    proxy.talk, "127.0.0.1", port, ssl=context, limit=_LIMIT
-                )
-                stack.callback(listening.close)
-            ready.set()
-            await end.wait()
+        listening = [
+            await asyncio.start_server(
+                partial(_talk, target), "127.0.0.1", port, ssl=context, limit=_LIMIT
+            )
+            for port, target in ways
+        ]
+        ready.set()
+        await end.wait()
+        for server in listening:
+            server.close()
+        # What was accepted just now begins first: only then does it close what it has.
+        await asyncio.sleep(0)
+        while talks := asyncio.all_tasks() - {asyncio.current_task()}:
             for talk in talks:
                 talk.cancel()
-            await asyncio.gather(*talks, return_exceptions=True)
+            await asyncio.wait(talks)
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name="tls proxy")
     thread.start()
@@ -112,34 +117,33 @@ def tls_proxies(certificate: Certificate, ways: Sequence[tuple[int, int]]) -> It
     assert not thread.is_alive()
 
 
-class _Proxy:
-    def __init__(self, target: int, talks: set["asyncio.Task[None]"]) -> None:
-        self._target = target
-        self._talks = talks
+async def _talk(target: int, reader: StreamReader, writer: StreamWriter) -> None:
+    """Pass on what either side says, until one of them ends."""
+    with contextlib.suppress(OSError, asyncio.CancelledError):
+        async with _closing(writer):
+            behind = await asyncio.open_connection("127.0.0.1", target, limit=_LIMIT)
+            async with _closing(behind[1]):
+                ways = [_pass_on(reader, behind[1]), _pass_on(behind[0], writer)]
+                tasks = [asyncio.ensure_future(way) for way in ways]
+                try:
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for task in tasks:
+                        task.cancel()
 
-    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass on what either side says, until one of them ends."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._talks.add(task)
-        with contextlib.suppress(OSError, asyncio.CancelledError):
-            behind = await asyncio.open_connection("127.0.0.1", self._target, limit=_LIMIT)
-            ways = [_pass_on(reader, behind[1]), _pass_on(behind[0], writer)]
-            tasks = [asyncio.ensure_future(way) for way in ways]
-            try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for each in tasks:
-                    each.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                behind[1].close()
+
+@contextlib.asynccontextmanager
+async def _closing(writer: StreamWriter) -> AsyncIterator[None]:
+    """Closed even if whoever has it is cancelled while it waits for that."""
+    try:
+        yield
+    finally:
         writer.close()
-        with contextlib.suppress(OSError, asyncio.CancelledError):
+        with contextlib.suppress(OSError):
             await writer.wait_closed()
-        self._talks.discard(task)
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pass_on(reader: StreamReader, writer: StreamWriter) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(_LIMIT):
             writer.write(data)

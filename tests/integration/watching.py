@@ -42,8 +42,16 @@ def wait_gone(processes: Iterable[psutil.Process], timeout: float = 5.0) -> None
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """All descendants of a process."""
-    return psutil.Process(pid).children(recursive=True)
+    """All descendants of a process, but for the one that Python itself may keep beside it."""
+    return [each for each in psutil.Process(pid).children(recursive=True) if not _python_s(each)]
+
+
+def _python_s(process: psutil.Process) -> bool:
+    """Whether it is what ``multiprocessing`` begins with the first pool, and keeps."""
+    try:
+        return any("multiprocessing.resource_tracker" in word for word in process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def role_of(process: psutil.Process) -> str:
