@@ -17,8 +17,8 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from types import FrameType
 
 from cloudburst.core.messages import RunState
@@ -110,18 +110,25 @@ class Doorbell:
             self._raised = True
             raise error
 
-    @contextmanager
-    def shut_meanwhile(self) -> Iterator[None]:
+    def shut_meanwhile(self) -> AbstractContextManager[None]:
         """What user code calls here must not be interrupted half-way."""
+        return _ShutMeanwhile(self)
+
+    def shut_if_open(self) -> bool:
+        """Shut it, if this thread is the one to do so. Returns whether it was open."""
         if not (self._open and self.is_ours):
-            yield
-            return
+            return False
         self._open = False
-        try:
-            yield
-        finally:
-            self._open = True
-            self._answer()
+        return True
+
+    def reopen(self) -> None:
+        """User code goes on.
+
+        Raises:
+            InvocationCancelledError, InvocationTimedOutError: or rather not.
+        """
+        self._open = True
+        self._answer()
 
     def _answer(self) -> None:
         """Act on a knock, if there was one."""
@@ -159,6 +166,21 @@ class Doorbell:
         # Not by `threading`, whose locks user code may hold just now.
         with suppress(RuntimeError):
             _thread.start_new_thread(_knock_later, (self._thread, pause))
+
+
+class _ShutMeanwhile(AbstractContextManager[None]):
+    # A generator would do the same for ten times as much, several times for each message.
+    __slots__ = ("_bell", "_was_open")
+
+    def __init__(self, bell: Doorbell) -> None:
+        self._bell = bell
+
+    def __enter__(self) -> None:
+        self._was_open = self._bell.shut_if_open()
+
+    def __exit__(self, *_: object) -> None:
+        if self._was_open:
+            self._bell.reopen()
 
 
 def _knock_later(thread: int, seconds: float) -> None:

@@ -137,7 +137,8 @@ class PostOffice:
         deadline = time.monotonic() + timeout
         self.has_talked = True
         self.flush()
-        self._waiting.look()
+        if self._mailbox or not timeout:
+            self._waiting.look()  # or it is to wait anyway
         with self._waiting.until_done():
             return self._received(recipient, deadline)
 

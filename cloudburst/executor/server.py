@@ -332,6 +332,8 @@ class ExecutorServer:
 
     def _commit(self, store: KeyValueStore) -> None:
         """Store the results that are to be stored, in one round trip, and tell of all."""
+        if not self.finished:
+            return
         finished, self.finished = self.finished, []
         for outcome in commit(finished, store, self.config.name):
             if isinstance(outcome, Deliver):

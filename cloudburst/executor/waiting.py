@@ -8,9 +8,8 @@ as blocked and gives its work to others.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, Self
 
 from cloudburst.executor.doorbell import Doorbell
 
@@ -66,13 +65,16 @@ class Waiting:
                 self._tell(waits=True)
                 self._pump(seconds - BLOCKED_AFTER)
 
-    @contextmanager
-    def until_done(self) -> Iterator[None]:
-        """Around all calls of `wait` for the same thing."""
-        try:
-            yield
-        finally:
-            if self._told and self._doorbell.is_ours:
-                self._told = False
-                with self._doorbell.shut_meanwhile():
-                    self._tell(waits=False)
+    def until_done(self) -> Self:
+        """Around all calls of `wait` for the same thing, a context."""
+        return self
+
+    def __enter__(self) -> None:
+        """Nothing is known to be waited for yet."""
+
+    def __exit__(self, *_: object) -> None:
+        """The scheduler is told, if it knows that this executor waited."""
+        if self._told and self._doorbell.is_ours:
+            self._told = False
+            with self._doorbell.shut_meanwhile():
+                self._tell(waits=False)

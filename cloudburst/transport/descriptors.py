@@ -30,6 +30,8 @@ SHRINK = 0x2
 _F_GET_SEALS = 1034
 _ANCILLARY = socket.CMSG_SPACE(MOST * array("i").itemsize)
 _RECEIVED = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+# A plain number: the enum's operators are in Python, and this is done for each message.
+_TRUNCATED = int(socket.MSG_CTRUNC)
 
 
 class Descriptors:
@@ -93,7 +95,8 @@ class Descriptors:
         if ancillary:
             self._fds.extend(_descriptors_in(ancillary))
         came.clear()
-        self.are_short |= bool(flags & socket.MSG_CTRUNC)
+        if flags & _TRUNCATED:
+            self.are_short = True
         return data
 
     def claim(self, size: int) -> memoryview:

@@ -23,6 +23,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000, help="how many seeds")
     parser.add_argument("--events", type=int, default=200, help="events until all troubles end")
     parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes to use")
+    parser.add_argument(
+        "--validate-every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="look at the scheduler's state as a whole at every N-th event only, which is faster",
+    )
     parser.add_argument("--trace", action="store_true", help="the whole trace of a failure")
     parser.add_argument("--all", action="store_true", help="go on after a failure")
     options = parser.parse_args()
@@ -30,7 +37,13 @@ def main() -> int:
     keep = TRACE if options.trace else 60
     began, done, events, failed = time.perf_counter(), 0, 0, 0
     said = began
-    for swept in sweep(seeds, options.events, jobs=min(options.jobs, len(seeds)), keep=keep):
+    for swept in sweep(
+        seeds,
+        options.events,
+        jobs=min(options.jobs, len(seeds)),
+        keep=keep,
+        validate_every=options.validate_every,
+    ):
         done, events, failed = (
             done + swept.seeds,
             events + swept.events,

@@ -22,6 +22,8 @@ class Ground:
     Attributes:
         dice: decides what processes leave to chance.
         functions: what there is to call, by name.
+        validate_every: at which events, every one or every so many, the scheduler's state is
+            looked at as a whole.
     """
 
     clock: Clock
@@ -31,6 +33,7 @@ class Ground:
     kvs: Kvs
     witness: Witness
     functions: Mapping[str, Function]
+    validate_every: int = 1
 
 
 def address_of(name: str) -> str:

@@ -47,13 +47,15 @@ class Failure(AssertionError):
         super().__init__("\n".join((*trace, f"{type(error).__name__}: {error}", again)))
 
 
-def run(scenario: Scenario, *, keep: int = 60, digested: bool = False) -> Report:
-    """Run a scenario.
+def run(
+    scenario: Scenario, *, keep: int = 60, digested: bool = False, validate_every: int = 1
+) -> Report:
+    """Run a scenario; the arguments are those of `World`.
 
     Raises:
         Failure: something that was promised was not kept.
     """
-    world = World(scenario, keep=keep, digested=digested)
+    world = World(scenario, keep=keep, digested=digested, validate_every=validate_every)
     try:
         _live(world)
     except Exception as error:

@@ -28,7 +28,9 @@ class Swept(NamedTuple):
     failures: dict[int, str]
 
 
-def sweep(seeds: range, events: int, *, jobs: int, keep: int = 60) -> Iterator[Swept]:
+def sweep(
+    seeds: range, events: int, *, jobs: int, keep: int = 60, validate_every: int = 1
+) -> Iterator[Swept]:
     """Run the scenarios of seeds; what came of them, as it comes.
 
     Args:
@@ -36,9 +38,10 @@ def sweep(seeds: range, events: int, *, jobs: int, keep: int = 60) -> Iterator[S
         events: how many there are before all troubles end.
         jobs: processes to use.
         keep: how many entries of the trace of a failure are told.
+        validate_every: see `Ground`.
     """
     chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
-    work = partial(_run_all, events=events, keep=keep)
+    work = partial(_run_all, events=events, keep=keep, validate_every=validate_every)
     if jobs == 1:
         yield from map(work, chunks)
         return
@@ -51,11 +54,12 @@ def sweep(seeds: range, events: int, *, jobs: int, keep: int = 60) -> Iterator[S
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _run_all(seeds: range, *, events: int, keep: int) -> Swept:
+def _run_all(seeds: range, *, events: int, keep: int, validate_every: int) -> Swept:
     happened, failures = 0, dict[int, str]()
     for seed in seeds:
         try:
-            happened += run(Scenario.of_seed(seed, events), keep=keep).events
+            scenario = Scenario.of_seed(seed, events)
+            happened += run(scenario, keep=keep, validate_every=validate_every).events
         except Failure as failure:
             failures[seed] = str(failure)
     return Swept(len(seeds), happened, failures)

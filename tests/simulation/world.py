@@ -39,9 +39,17 @@ class World:
         scenario: what it is made of.
         keep: how many entries of its trace are kept.
         digested: whether its trace has a digest.
+        validate_every: see `Ground`.
     """
 
-    def __init__(self, scenario: Scenario, *, keep: int = 60, digested: bool = False) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        keep: int = 60,
+        digested: bool = False,
+        validate_every: int = 1,
+    ) -> None:
         self.scenario = scenario
         self.clock = Clock()
         self.trace = Trace(self.clock, keep, digested=digested)
@@ -57,7 +65,14 @@ class World:
         )
         functions = {function.name: function for function in scenario.functions}
         self.ground = Ground(
-            self.clock, self.dice, self.trace, self.network, self.kvs, self.witness, functions
+            self.clock,
+            self.dice,
+            self.trace,
+            self.network,
+            self.kvs,
+            self.witness,
+            functions,
+            validate_every,
         )
         self.registry = Registry()
         self.hosts: list[HostProcess] = []
