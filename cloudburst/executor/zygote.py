@@ -42,6 +42,7 @@ THREAD_LIMITS = (
 )
 _OUR_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)  # here, so that no executor has to
 
 Run: TypeAlias = Callable[[ExecutorConfig, int], None]
 """An executor's main: its configuration, and a descriptor that ends with the host."""
@@ -167,6 +168,7 @@ class Zygote:
     def _fork(self, run: Run, config: ExecutorConfig) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
+        _reseed()
         # A SIGTERM for the child must not meet the zygote's handler, which would forget it.
         signal.pthread_sigmask(signal.SIG_BLOCK, _OUR_SIGNALS)
         try:
@@ -203,7 +205,6 @@ class Zygote:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _OUR_SIGNALS)
             if isinstance(sys.stdout, io.TextIOWrapper):
                 sys.stdout.reconfigure(line_buffering=True)  # what functions print is seen at once
-            _reseed()
             run(config, life_fd)
             code = 0
         except SystemExit as end:
@@ -244,6 +245,9 @@ def main(
     run = None
     if config.start_method == "fork":
         run = warm_up(load, max(1, usable_cores() // max(1, config.min_executors)))
+        from cloudburst.kvs.connection import check_url  # by now it is loaded
+
+        check_url(config.kvs_url)  # so that no executor has to
     # A copy: the executors inherit the descriptor under the number that their host told them.
     zygote = Zygote(life, channel, Board.open(os.dup(board_fd)), run)
     life.ready()
@@ -264,13 +268,16 @@ def _die_with_parent() -> None:
     if sys.platform != "linux":
         return
     zygote = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != zygote:  # it died before we asked
         os._exit(1)
 
 
 def _reseed() -> None:
-    import numpy.random  # loaded by the zygote, after the thread limits were set
+    """The next child's random numbers are its own, and those of `random` are in any case.
 
-    random.seed()
-    numpy.random.seed()
+    Before the fork: in the child it would take a millisecond, most of it to copy memory.
+    """
+    import numpy.random  # loaded after the thread limits were set
+
+    numpy.random.seed([random.getrandbits(32) for _ in range(4)])

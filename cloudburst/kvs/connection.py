@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import time
 from typing import Any, Final
@@ -72,8 +73,9 @@ def parse_url(url: str) -> dict[str, Any]:
     return options
 
 
+@functools.lru_cache(maxsize=16)
 def check_url(url: str) -> None:
-    """See that a URL can be used; nothing is connected.
+    """See that a URL can be used; nothing is connected. The same one is not looked at twice.
 
     Raises:
         UsageError: it cannot be read, or has an option that there is not.
