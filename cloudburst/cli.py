@@ -34,7 +34,7 @@ from cloudburst.errors import CloudburstError, ClusterError, UsageError
 from cloudburst.life import Life
 
 if TYPE_CHECKING:
-    from cloudburst.executor.zygote import Run
+    from cloudburst.executor.zygote import Trade
     from cloudburst.local import LocalCluster
 
 ORPHAN_PATIENCE = 1.0
@@ -221,19 +221,15 @@ def _zygote(flags: argparse.Namespace, life: Life) -> None:
     zygote.main(_config(HostConfig, flags), life, channel, flags.board_fd, _load_executor)
 
 
-def _load_executor() -> Run:
-    from cloudburst.executor import server
+def _load_executor() -> Trade:
+    from cloudburst.executor.trade import ExecutorTrade
 
-    def run(config: ExecutorConfig, life_fd: int) -> None:
-        configure_logging(f"executor {config.name}")
-        server.main(config, life_fd)
-
-    return run
+    return ExecutorTrade(configure_logging)
 
 
 def _executor(flags: argparse.Namespace, life: Life) -> None:
     # The executor minds its signals and its pipe itself.
-    _load_executor()(_config(ExecutorConfig, flags), life.detach())
+    _load_executor().perform(_config(ExecutorConfig, flags), life.detach())
 
 
 _ROLES: dict[str, Callable[[argparse.Namespace, Life], None]] = {

@@ -67,7 +67,7 @@ from cloudburst.executor.runner import Runner
 from cloudburst.executor.state import ExecutorState
 from cloudburst.executor.waiting import Waiting
 from cloudburst.kvs.base import KeyValueStore
-from cloudburst.kvs.opening import open_store
+from cloudburst.kvs.opening import ServedStore, open_store
 from cloudburst.serialization import has_references
 from cloudburst.transport import KEEP, Context, Peers, Poller
 
@@ -87,16 +87,17 @@ class ExecutorServer:
     Args:
         config: names and addresses.
         context: the process's transports.
+        store: the cluster's.
     """
 
-    def __init__(self, config: ExecutorConfig, context: Context) -> None:
+    def __init__(self, config: ExecutorConfig, context: Context, store: ServedStore) -> None:
         self.config = config
         self.context = context
         self.inbox = context.bind(config.own_address)
         self.scheduler = context.connect(config.scheduler, config.name)
         self.peers = Peers(context)
         self.poller = Poller(self.inbox, self.scheduler)
-        self.store = open_store(config.kvs_url)
+        self.store = store
         self.spare_store = open_store(config.kvs_url)
         self.state = ExecutorState(self.inbox.address)
         self.doorbell = Doorbell(self.look)
@@ -110,9 +111,9 @@ class ExecutorServer:
         self.post = PostOffice(address, self.peers, self.store, self.waiting, self.doorbell)
         self.nested = NestedLink(address, self._to_scheduler, self.waiting, self.doorbell)
         calls = NestedCalls(self.nested, self.store)
+        about = (config.name, address, self.objects, self.post, calls)
         functions = Functions(self.store, self.instances)
-        about = (config.name, address, self.objects, self.post, calls, functions)
-        self.runner = Runner(*about, self.doorbell, context.snapshot)
+        self.runner = Runner(*about, functions, self.doorbell, context.snapshot)
         self.says_running = writer_of(config.board_fd, config.slot)
         self.finished: list[Deliver] = []
         self.idle: set[tuple[str, int]] = set()
@@ -332,10 +333,8 @@ class ExecutorServer:
 
     def _commit(self, store: KeyValueStore) -> None:
         """Store the results that are to be stored, in one round trip, and tell of all."""
-        if not self.finished:
-            return
         finished, self.finished = self.finished, []
-        for outcome in commit(finished, store, self.config.name):
+        for outcome in commit(finished, store, self.config.name) if finished else ():
             if isinstance(outcome, Deliver):
                 if outcome.context.output_key and outcome.context.store:
                     self.objects.changed([outcome.context.output_key])
@@ -363,13 +362,13 @@ class ExecutorServer:
         self.spare_store.close()
 
 
-def main(config: ExecutorConfig, life_fd: int) -> None:
+def main(config: ExecutorConfig, life_fd: int, store: ServedStore) -> None:
     """Run an executor until SIGTERM, or until nobody holds the other end of ``life_fd``.
 
-    To be called on the main thread, in a process that has no ZeroMQ context.
+    On the main thread of a process that has no ZeroMQ context.
     """
     context = Context(KEEP)
-    server = ExecutorServer(config, context)
+    server = ExecutorServer(config, context, store)
     gc.freeze()
 
     def stop(_number: int, _frame: FrameType | None) -> None:

@@ -18,13 +18,15 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, NoReturn, TypeAlias
+from typing import NamedTuple, NoReturn, Protocol
 
 from cloudburst.child import describe_exit
 from cloudburst.config import CONFIG_VARIABLE, ExecutorConfig, HostConfig, usable_cores
 from cloudburst.executor.board import Board
 from cloudburst.executor.control import Channel
+from cloudburst.executor.standby import Standby
 from cloudburst.life import Life, noted
+from cloudburst.restarts import Restarts
 from cloudburst.transport import Poller
 
 STOP_GRACE = 0.5
@@ -44,8 +46,18 @@ _OUR_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)  # here, so that no executor has to
 
-Run: TypeAlias = Callable[[ExecutorConfig, int], None]
-"""An executor's main: its configuration, and a descriptor that ends with the host."""
+PREPARE_AFTER = 0.05
+"""Seconds without a word from the host after which another executor is forked ahead."""
+
+
+class Trade(Protocol):
+    """What executors do."""
+
+    def rehearse(self, kvs_url: str) -> None:
+        """What every one begins with, whatever its name will be."""
+
+    def perform(self, config: ExecutorConfig, life_fd: int) -> None:
+        """Be one, until the other end of ``life_fd`` is closed."""
 
 
 class _Verdict(NamedTuple):
@@ -62,14 +74,21 @@ class Zygote:
         life: the pipe to the host, whose end ends the zygote and its executors.
         channel: where commands come from.
         board: where executors say what they run.
-        run: what forked executors do, or None to start a fresh interpreter for each.
+        trade: what forked executors do, or None to start a fresh interpreter for each.
+        kvs_url: the store of executors that may be wanted at any time, or "" if none are.
     """
 
-    def __init__(self, life: Life, channel: Channel, board: Board, run: Run | None) -> None:
+    def __init__(
+        self, life: Life, channel: Channel, board: Board, trade: Trade | None, kvs_url: str = ""
+    ) -> None:
         self._life = life
         self._channel = channel
         self._board = board
-        self._run = run
+        self._trade = trade
+        self._kvs_url = kvs_url
+        self._standby: Standby | None = None
+        self._standby_due = 0.0
+        self._standby_restarts = Restarts()
         self._executors: dict[int, ExecutorConfig] = {}
         self._verdicts: dict[int, _Verdict] = {}
         signal.signal(signal.SIGCHLD, noted)
@@ -80,7 +99,9 @@ class Zygote:
         while not self._life.ended() and not self._channel.ended:
             # After `ended`, which takes the note of a SIGCHLD away, and before the wait.
             self.reap()
-            poller.wait(None)
+            pause = self._pause()
+            if not poller.wait(pause) and pause is not None:
+                self.prepare()
             for verb, *words in self._channel.receive():
                 match verb:
                     case "fork":
@@ -90,17 +111,37 @@ class Zygote:
                     case "ping":
                         self._channel.send("pong")
 
+    def _pause(self) -> float | None:
+        """Seconds of silence after which one more is to be prepared; None if none is."""
+        if self._trade is None or not self._kvs_url or self._standby is not None:
+            return None
+        return max(PREPARE_AFTER, self._standby_due - time.monotonic())
+
     def start(self, name: str, config: str) -> None:
         """Start an executor and report it."""
         told = ExecutorConfig.from_json(config)
         try:
-            pid = self._spawn(config) if self._run is None else self._fork(self._run, told)
+            pid = self._begin(config, told)
         except OSError as error:
             how = _Verdict(f"it could not be started: {error}", ordered=False)
             self._channel.send("died", name, *how)
             return
         self._executors[pid] = told
         self._channel.send("started", name, pid)
+
+    def prepare(self) -> None:
+        """Fork an executor ahead, which waits to be told who it is."""
+        trade = self._trade
+        assert trade is not None
+        standby = Standby()
+
+        def wait(life_fd: int) -> None:
+            trade.rehearse(self._kvs_url)
+            if config := standby.wait():
+                trade.perform(ExecutorConfig.from_json(config), life_fd)
+
+        standby.forked(self._fork(wait))
+        self._standby = standby
 
     def kill(self, name: str, run_id: str, reason: str) -> None:
         """Kill an executor, unless there is a ``run_id`` and it does not run that run now."""
@@ -111,7 +152,7 @@ class Zygote:
 
     def reap(self) -> None:
         """Report every executor that has ended, and end every one that was stopped."""
-        while self._executors:
+        while self._executors or self._standby is not None:
             pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             if pid == 0:
                 return
@@ -119,6 +160,8 @@ class Zygote:
 
     def stop(self) -> None:
         """End all executors: SIGTERM, then SIGKILL."""
+        if self._standby is not None:
+            _kill_group(self._standby.pid)
         for pid in self._executors:
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_GRACE
@@ -138,6 +181,12 @@ class Zygote:
         if os.WIFSTOPPED(status):
             name = signal.Signals(os.WSTOPSIG(status)).name
             self._verdicts.setdefault(pid, _Verdict(f"stopped by {name}", ordered=False))
+            return
+        if self._standby is not None and pid == self._standby.pid:
+            self._standby.close()
+            now = time.monotonic()
+            self._standby_due = now + self._standby_restarts.delay(now - self._standby.since)
+            self._standby = None
             return
         config = self._executors.pop(pid, None)
         how = _Verdict(describe_exit(os.waitstatus_to_exitcode(status)), ordered=False)
@@ -165,7 +214,16 @@ class Zygote:
         os.kill(pid, signal.SIGCONT)
         return False
 
-    def _fork(self, run: Run, config: ExecutorConfig) -> int:
+    def _begin(self, config: str, told: ExecutorConfig) -> int:
+        trade = self._trade
+        if trade is None:
+            return self._spawn(config)
+        standby, self._standby = self._standby, None
+        if standby is not None and standby.begin(config):
+            return standby.pid
+        return self._fork(lambda life_fd: trade.perform(told, life_fd))
+
+    def _fork(self, act: Callable[[int], None]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         _reseed()
@@ -174,7 +232,7 @@ class Zygote:
         try:
             pid = os.fork()
             if pid == 0:
-                self._become(run, config)
+                self._become(act)
             with suppress(OSError):  # the child does it too; one of the two is late
                 os.setpgid(pid, pid)
         finally:
@@ -193,19 +251,21 @@ class Zygote:
             setsigdef=_OUR_SIGNALS,
         )
 
-    def _become(self, run: Run, config: ExecutorConfig) -> NoReturn:
+    def _become(self, act: Callable[[int], None]) -> NoReturn:
         code = 1
         try:
             life_fd = self._life.detach()
             self._channel.close()
             self._board.close()
+            if self._standby is not None:
+                self._standby.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setpgid(0, 0)
             _die_with_parent()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _OUR_SIGNALS)
             if isinstance(sys.stdout, io.TextIOWrapper):
                 sys.stdout.reconfigure(line_buffering=True)  # what functions print is seen at once
-            run(config, life_fd)
+            act(life_fd)
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -219,11 +279,11 @@ class Zygote:
             os._exit(code)
 
 
-def warm_up(load: Callable[[], Run], threads: int) -> Run:
+def warm_up(load: Callable[[], Trade], threads: int) -> Trade:
     """Import what executors need, so that each of them has it without a cost.
 
     Args:
-        load: imports the executor and returns its main.
+        load: imports the executor.
         threads: how many threads numerical libraries may use in each executor, unless the user
             has said so in the environment.
     """
@@ -231,25 +291,26 @@ def warm_up(load: Callable[[], Run], threads: int) -> Run:
         os.environ.setdefault(name, str(threads))
     import numpy.random  # noqa: F401  (BLAS reads the limits when it is loaded)
 
-    run = load()
+    trade = load()
     gc.collect()
     # Collections in a child would touch, and so copy, all these pages.
     gc.freeze()
-    return run
+    return trade
 
 
 def main(
-    config: HostConfig, life: Life, channel: Channel, board_fd: int, load: Callable[[], Run]
+    config: HostConfig, life: Life, channel: Channel, board_fd: int, load: Callable[[], Trade]
 ) -> None:
     """Run a zygote until its host ends or lets go of it."""
-    run = None
+    trade = None
     if config.start_method == "fork":
-        run = warm_up(load, max(1, usable_cores() // max(1, config.min_executors)))
+        trade = warm_up(load, max(1, usable_cores() // max(1, config.min_executors)))
         from cloudburst.kvs.connection import check_url  # by now it is loaded
 
         check_url(config.kvs_url)  # so that no executor has to
     # A copy: the executors inherit the descriptor under the number that their host told them.
-    zygote = Zygote(life, channel, Board.open(os.dup(board_fd)), run)
+    ahead = config.kvs_url if config.most > config.min_executors else ""
+    zygote = Zygote(life, channel, Board.open(os.dup(board_fd)), trade, ahead)
     life.ready()
     try:
         zygote.serve()
