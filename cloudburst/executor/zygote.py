@@ -44,6 +44,7 @@ THREAD_LIMITS = (
 )
 _OUR_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 _LIBC = ctypes.CDLL(None)  # here, so that no executor has to
 
 PREPARE_AFTER = 0.05
@@ -136,8 +137,10 @@ class Zygote:
         standby = Standby()
 
         def wait(life_fd: int) -> None:
+            _call_itself("standby")
             trade.rehearse(self._kvs_url)
             if config := standby.wait():
+                _call_itself("executor")
                 trade.perform(ExecutorConfig.from_json(config), life_fd)
 
         standby.forked(self._fork(wait))
@@ -221,7 +224,12 @@ class Zygote:
         standby, self._standby = self._standby, None
         if standby is not None and standby.begin(config):
             return standby.pid
-        return self._fork(lambda life_fd: trade.perform(told, life_fd))
+
+        def perform(life_fd: int) -> None:
+            _call_itself("executor")
+            trade.perform(told, life_fd)
+
+        return self._fork(perform)
 
     def _fork(self, act: Callable[[int], None]) -> int:
         sys.stdout.flush()
@@ -332,6 +340,12 @@ def _die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != zygote:  # it died before we asked
         os._exit(1)
+
+
+def _call_itself(name: str) -> None:
+    """What ``ps`` and ``top`` say that this process is, where that can be said."""
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_NAME, name.encode())
 
 
 def _reseed() -> None:

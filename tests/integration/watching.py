@@ -66,6 +66,8 @@ def role_of(process: psutil.Process) -> str:
         role = line[line.index("cloudburst") + 1]
         # A forked executor has the command line of its zygote.
         forked = role == "zygote" and parent is not None and "zygote" in parent.cmdline()
+        if forked and process.name() == "standby":
+            return "standby"
     except psutil.NoSuchProcess:
         return ""
     return "executor" if forked else role
