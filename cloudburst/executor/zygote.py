@@ -47,7 +47,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _LIBC = ctypes.CDLL(None)  # here, so that no executor has to
 
-PREPARE_AFTER = 0.05
+PREPARE_AFTER = 0.02
 """Seconds without a word from the host after which another executor is forked ahead."""
 
 
