@@ -1,12 +1,19 @@
 """What is the same for all tests."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from cloudburst.cache.folder import memory_root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
